@@ -1,0 +1,1 @@
+"""Tokens and seconds into money, with dated prices."""

@@ -1,0 +1,1 @@
+"""Examples and documents: load, audit, split and lock, count tokens."""

@@ -1,0 +1,1 @@
+"""Results into blocks, and blocks into HTML, Markdown and JSON."""
