@@ -1,0 +1,253 @@
+"""A case is a folder: `case.toml`, the data files, a store and reports. Read it, check it, write a new one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from finetune_advisor import approaches, metrics, models, questions
+from finetune_advisor.errors import BadInput
+from finetune_advisor.records import Example, TaskKind
+
+FILE = "case.toml"
+SCHEMA = 1
+METRICS: Mapping[TaskKind, str] = {
+    TaskKind.CLASSIFICATION: "label",
+    TaskKind.JSON: "json_fields",
+    TaskKind.QA: "token_f1",
+    TaskKind.NUMERIC: "numeric",
+    TaskKind.SUMMARY: "rouge_l",
+    TaskKind.SQL: "sql",
+    TaskKind.TEXT: "chrf",
+}
+"""The usual metric of each task kind."""
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Rows = Annotated[int, Field(gt=0)]
+Usd = Annotated[Decimal, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A table of case.toml: unknown keys are refused, so that a typing error is not silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskSection(Section):
+    """`[task]`: what the model should do and how answers are judged."""
+
+    kind: TaskKind
+    metric: str = ""
+    instruction: str = ""
+    labels: tuple[str, ...] = ()
+    max_answer_tokens: Rows | None = None
+    metric_options: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class DataSection(Section):
+    """`[data]`: either `examples`, to be split here, or `train` and `test` files that are split already."""
+
+    examples: str | None = None
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    documents: str | None = None
+    prompt_column: str = "prompt"
+    answer_column: str = "completion"
+    validation_share: Share = 0.15
+    test_share: Share = 0.3
+    train_rows: Rows | None = None
+    validation_rows: Rows | None = None
+    test_rows: Rows | None = None
+    passage_words: Rows = 120
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> DataSection:
+        if (self.examples is None) == (self.train is None or self.test is None):
+            raise ValueError("give either examples, or both train and test")
+        return self
+
+
+class ModelSection(Section):
+    """`[[models]]`: a model to compare. `price` names a row of the price table; without it, the machine's counts."""
+
+    name: str
+    provider: str
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    price: str | None = None
+
+
+class ArmSection(Section):
+    """`[[arms]]`: an approach, on all models unless some are named. A list of values is tried on validation data."""
+
+    approach: str
+    models: tuple[str, ...] | None = None
+    settings: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class MoneySection(Section):
+    """`[money]`: volumes, prices, values and hours. What is left out is not invented: it counts as none or unknown.
+
+    `machine` names the price of the computer that answers and trains, `prices` a file with prices of your own.
+    """
+
+    requests_per_month: Rows = 10_000
+    machine: str = "cpu-2vcpu"
+    usd_per_machine_hour: Usd | None = None
+    utilisation: Annotated[Decimal, Field(gt=0, le=1)] | None = None
+    prices: str | None = None
+    usd_per_right_answer: Usd | None = None
+    usd_per_wrong_answer: Usd | None = None
+    horizon_months: Rows = 12
+    usd_per_labour_hour: Usd | None = None
+    data_hours: Usd | None = None
+    evaluation_hours: Usd | None = None
+    tuning_hours: Usd | None = None
+    deployment_hours: Usd | None = None
+    upkeep_hours_per_month: Usd | None = None
+    retrain_every_months: Rows | None = None
+
+
+class GoalSection(Section):
+    """`[goal]`: what tuning is for, the quality that is needed, and the gain that would be worth the trouble."""
+
+    kind: Literal["quality", "cost"] = "quality"
+    needed_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    worthwhile_difference: Share = 0.03
+    non_inferiority_margin: Share = 0.02
+
+
+class Case(Section):
+    """A case as `case.toml` states it."""
+
+    version: Literal[1] = Field(alias="schema")
+    title: str
+    task: TaskSection
+    data: DataSection
+    models: tuple[ModelSection, ...]
+    arms: tuple[ArmSection, ...]
+    money: MoneySection = MoneySection()
+    goal: GoalSection = GoalSection()
+    answers: dict[str, Any] = Field(default_factory=dict[str, Any])
+    folder: Path = Field(exclude=True)
+
+    @property
+    def metric(self) -> str:
+        """The metric by name; the usual one of the task kind unless the case names another."""
+        return self.task.metric or METRICS[self.task.kind]
+
+    @property
+    def reports(self) -> Path:
+        """Where reports and results are written."""
+        return self.folder / "report"
+
+
+def read(folder: Path) -> Case:
+    """Read and check a case folder.
+
+    Raises:
+        BadInput: No case there, or something in it is not usable; the message names the key.
+    """
+    path = folder / FILE
+    try:
+        values = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise BadInput(
+            f"There is no readable {FILE} in {folder}.", hint=f"finetune-advisor new {folder} makes one."
+        ) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadInput(f"{path} is not valid TOML: {error}.", hint="Mend that line and try again.") from error
+    try:
+        case = Case.model_validate({**values, "folder": folder})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BadInput(f"{path}: {where}: {first['msg']}.", hint="The README explains every key.") from error
+    _check_names(case)
+    return case
+
+
+def _check_names(case: Case) -> None:
+    """Every name in the case must stand for something."""
+    metrics.create(case.metric, **case.task.metric_options)
+    names = [model.name for model in case.models]
+    if len(set(names)) < len(names):
+        raise BadInput("Two models of the case have the same name.", hint="Give each [[models]] its own name.")
+    for model in case.models:
+        models.create(model.provider, **{"name": model.name, **model.options})
+    for arm in case.arms:
+        approaches.named(arm.approach)
+        for name in arm.models or ():
+            if name not in names:
+                raise BadInput(
+                    f"Arm {arm.approach} names the model {name!r}, which the case does not have.",
+                    hint="Models of the case: " + (", ".join(names) or "none") + ".",
+                )
+    questions.check(case.answers)
+
+
+def guess_kind(examples: Sequence[Example]) -> TaskKind:
+    """What kind of task the answers look like: few distinct short answers are labels, and so on."""
+    answers = [example.answer.strip() for example in examples]
+    if all(_is_json(answer) for answer in answers):
+        return TaskKind.JSON
+    if len(set(answers)) <= max(2, len(answers) // 5) and max(map(len, answers)) <= 60:
+        return TaskKind.CLASSIFICATION
+    if all(answer.rsplit("####", 1)[-1].strip().replace(",", "").lstrip("-").isdigit() for answer in answers):
+        return TaskKind.NUMERIC
+    if all(answer.lower().startswith(("select", "with")) for answer in answers):
+        return TaskKind.SQL
+    words = sorted(len(answer.split()) for answer in answers)[len(answers) // 2]
+    return TaskKind.QA if words <= 8 else TaskKind.SUMMARY
+
+
+def _is_json(answer: str) -> bool:
+    try:
+        return isinstance(json.loads(answer), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def sample(folder: Path) -> None:
+    """Copy the shipped sample case into an empty or new folder; a case that is there already is left as it is."""
+    if (folder / FILE).exists():
+        return
+    with as_file(files("finetune_advisor") / "sample") as source:
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def write_new(folder: Path, *, title: str, kind: TaskKind, examples: Path | None, documents: Path | None) -> None:
+    """Write a new case folder, with the data copied into it.
+
+    Raises:
+        BadInput: There is a case in that folder already.
+    """
+    if (folder / FILE).exists():
+        raise BadInput(f"{folder} holds a case already.", hint="Name another folder; nothing was changed.")
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {name: _copied(source, folder, name) for name, source in (("examples", examples), ("documents", documents))}
+    template = (files("finetune_advisor") / "case_template.toml").read_text(encoding="utf-8")
+    text = template.replace("TITLE", json.dumps(title, ensure_ascii=False)).replace("KIND", json.dumps(kind.value))
+    text = text.replace("EXAMPLES", json.dumps(names["examples"] or "examples.jsonl"))
+    text = text.replace("DOCUMENTS", f"documents = {json.dumps(names['documents'] or 'documents')}")
+    if documents is None:
+        text = text.replace("\ndocuments =", "\n# documents =")
+    (folder / FILE).write_text(text, encoding="utf-8")
+
+
+def _copied(source: Path | None, folder: Path, name: str) -> str | None:
+    if source is None:
+        return None
+    target = folder / (name + source.suffix if source.is_file() else name)
+    if source.resolve() != target.resolve():
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
+    return target.name

@@ -1,0 +1,268 @@
+"""The command line: `finetune-advisor new | check | run | report | demo | app`.
+
+Results go to standard output, progress and errors to standard error. Exit codes: see `EXIT_CODES`.
+Heavy rooms are imported inside the commands, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from finetune_advisor import __version__
+from finetune_advisor.errors import AdvisorError, BadInput, NoSpace
+
+if TYPE_CHECKING:
+    from finetune_advisor.case import Case
+    from finetune_advisor.records import Progress, Results
+
+EXIT_CODES = """Exit codes: 0 done; 1 the audit found errors (check); 2 bad input or option; 3 a library or model is
+missing; 4 the store is newer, in use, or no longer fits the data; 5 the disk is full; 130 interrupted."""
+
+folder_argument = click.argument("folder", type=click.Path(path_type=Path), metavar="CASE")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+EXISTING = click.Path(exists=True, path_type=Path)
+
+
+class Commands(click.Group):
+    """A group whose commands end with one sentence, a hint and an exit code, never with a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """Run the command and translate what it raises."""
+        try:
+            return super().invoke(ctx)
+        except AdvisorError as error:
+            _fail(error)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            _fail(NoSpace("The disk is full.", hint="Free some space and run again; what was stored is kept."))
+        except KeyboardInterrupt:
+            click.echo("Stopped. What was answered is stored: run again to go on.", err=True)
+            ctx.exit(130)
+
+
+def _fail(error: AdvisorError) -> None:
+    click.echo(f"Error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"Hint: {error.hint}", err=True)
+    sys.exit(error.exit_code)
+
+
+@click.group(cls=Commands, epilog=EXIT_CODES)
+@click.version_option(__version__)
+def main() -> None:
+    """Should we fine-tune this language model? Run the alternatives on your own data and see."""
+
+
+@main.command()
+@folder_argument
+@click.option("--examples", type=EXISTING, help="Labelled examples: JSONL, CSV, Parquet or a dataset folder.")
+@click.option("--documents", type=EXISTING, help="Documents to retrieve from: a folder or a JSONL file.")
+@click.option("--kind", help="Task kind; guessed from the answers when left out.")
+@click.option("--title", help="What the case is about, in a few words.")
+@click.option("--sample", is_flag=True, help="Copy the shipped sample case instead.")
+@json_option
+def new(
+    folder: Path,
+    examples: Path | None,
+    documents: Path | None,
+    kind: str | None,
+    title: str | None,
+    sample: bool,
+    as_json: bool,
+) -> None:
+    """Make a case folder, with your data copied into it."""
+    from finetune_advisor import case
+    from finetune_advisor.datasets import load
+    from finetune_advisor.records import TaskKind
+
+    if sample:
+        case.sample(folder)
+    else:
+        known = [k.value for k in TaskKind]
+        if kind and kind not in known:
+            raise BadInput(f"There is no task kind {kind!r}.", hint="Known: " + ", ".join(known) + ".")
+        guessed = case.guess_kind(load.load(examples).examples) if examples else TaskKind.TEXT
+        case.write_new(
+            folder,
+            title=title or folder.name,
+            kind=TaskKind(kind) if kind else guessed,
+            examples=examples,
+            documents=documents,
+        )
+    _say({"case": str(folder), "next": f"finetune-advisor check {folder}"}, as_json, f"Wrote {folder / case.FILE}.")
+
+
+@main.command()
+@folder_argument
+@json_option
+@click.pass_context
+def check(ctx: click.Context, folder: Path, as_json: bool) -> None:
+    """Audit the data of a case: faults, duplicates, leakage, balance, lengths, personal data.
+
+    CASE may also be a single data file.
+    """
+    from finetune_advisor.experiment import audit
+
+    with _progress(as_json) as progress:
+        found = audit(folder, progress)
+    if as_json:
+        click.echo(found.to_json())
+    else:
+        _print_findings(found.findings, found.lines)
+    ctx.exit(1 if any(f.severity == "error" for f in found.findings) else 0)
+
+
+@main.command()
+@folder_argument
+@click.option("--relock", is_flag=True, help="Lock a new test split because the data changed; the report says so.")
+@json_option
+def run(folder: Path, relock: bool, as_json: bool) -> None:
+    """Run all arms of a case, or go on where a run was stopped, and write the report."""
+    _run(folder, relock=relock, as_json=as_json)
+
+
+def _run(folder: Path, *, relock: bool, as_json: bool) -> None:
+    from finetune_advisor import case, experiment
+
+    loaded = case.read(folder)
+    with _progress(as_json) as progress:
+        results = experiment.run(loaded, progress, relock=relock)
+    _write_reports(loaded, results)
+    _print_results(loaded, results, as_json)
+
+
+@main.command()
+@folder_argument
+@json_option
+def report(folder: Path, as_json: bool) -> None:
+    """Write the report again from what is stored; nothing is run."""
+    from finetune_advisor import case, experiment
+
+    loaded = case.read(folder)
+    with _progress(as_json) as progress:
+        results = experiment.stored(loaded, progress)
+    _write_reports(loaded, results)
+    _print_results(loaded, results, as_json)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="[CASE]", default=Path("demo"))
+@json_option
+def demo(folder: Path, as_json: bool) -> None:
+    """Run the shipped sample case in the folder CASE (./demo unless named) with the embedded model."""
+    from finetune_advisor import case
+
+    case.sample(folder)
+    _run(folder, relock=False, as_json=as_json)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="[CASE]", default=Path("demo"))
+@click.option("--port", default=8501, show_default=True, help="Port to listen on.")
+@click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--headless", is_flag=True, help="Do not open a browser.")
+@json_option
+def app(folder: Path, port: int, address: str, headless: bool, as_json: bool) -> None:
+    """Open the app on a case; the sample case, if there is none."""
+    import os
+    import subprocess
+
+    import finetune_advisor
+    from finetune_advisor import case
+    from finetune_advisor.errors import require
+
+    require("streamlit", extra="app")
+    if not (folder / case.FILE).exists():
+        case.sample(folder)
+    package = Path(finetune_advisor.__file__).parent
+    script = next(p for p in (package / "streamlit_app" / "app.py", package.parent / "app.py") if p.exists())
+    _say({"url": f"http://{address}:{port}", "case": str(folder)}, as_json, f"Open http://{address}:{port}")
+    command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
+    command += [f"--server.address={address}", f"--server.headless={str(headless).lower()}"]
+    command += ["--browser.gatherUsageStats=false"]
+    environment = {**os.environ, "FINETUNE_ADVISOR_CASE": str(folder.resolve())}
+    sys.exit(subprocess.run(command, env=environment, check=False).returncode)
+
+
+def _say(values: dict[str, str], as_json: bool, text: str) -> None:
+    click.echo(json.dumps(values, ensure_ascii=False) if as_json else text)
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> Generator[Progress]:
+    """Bars with the time left on standard error, one for each thing being done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+        yield _bar_updater(bars)
+
+
+def _bar_updater(bars: Any) -> Callable[[str, int, int], None]:  # noqa: ANN401
+    tasks: dict[str, Any] = {}
+
+    def update(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done, total=total)
+
+    return update
+
+
+def _print_findings(findings: Any, lines: tuple[str, ...]) -> None:  # noqa: ANN401
+    for line in lines:
+        click.echo(line)
+    for f in findings:
+        click.echo(f"{f.severity:7} {f.file}:{f.line} {f.code}: {f.message}")
+    counts = {level: sum(f.severity == level for f in findings) for level in ("error", "warning", "info")}
+    click.echo(", ".join(f"{count} {level}" for level, count in counts.items()))
+
+
+def _write_reports(case: Case, results: Results) -> None:
+    from finetune_advisor import charts
+    from finetune_advisor.report import document, html, markdown
+
+    case.reports.mkdir(parents=True, exist_ok=True)
+    (case.reports / "report.html").write_text(html.to_html(results, charts.figure), encoding="utf-8")
+    (case.reports / "report.md").write_text(markdown.to_markdown(results), encoding="utf-8")
+    (case.reports / "results.json").write_text(document.to_json(results), encoding="utf-8")
+
+
+def _print_results(case: Case, results: Results, as_json: bool) -> None:
+    if as_json:
+        click.echo((case.reports / "results.json").read_text(encoding="utf-8"))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("arm", "score", "95% interval", "wrong form", "$/1,000", title=results.title)
+    costs = {cost.arm: cost for cost in results.costs}
+    for arm in sorted(results.arms, key=lambda arm: -arm.score):
+        cost = costs.get(arm.name)
+        name = f"{arm.name} (simulated)" if arm.simulated else arm.name
+        interval = f"{arm.interval.low:.2f} to {arm.interval.high:.2f}"
+        money = f"{cost.usd_per_1000:.4f}" if cost else ""
+        table.add_row(name, f"{arm.score:.2f}", interval, str(arm.format_failures), money)
+    console = Console()
+    console.print(table)
+    for arm, reason in results.skipped.items():
+        console.print(f"Skipped {arm}: {reason}", markup=False)
+    verdict = results.verdict
+    console.print(f"\n{verdict.decision.value}: {verdict.headline}", style="bold", markup=False)
+    for text in (*verdict.reasons, *verdict.cautions, f"Next step: {verdict.next_step}"):
+        console.print(f"- {text}", markup=False)
+    console.print(f"\nReport: {case.reports / 'report.html'}", markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,305 @@
+"""Run arms: choose settings on validation data, then let the chosen one see the test split once.
+
+Every answer is in the store before the next batch is asked for, and a batch that is stored is never asked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, cast
+
+from finetune_advisor import approaches, metrics, models
+from finetune_advisor.approaches import Approach, Bench, Fitted
+from finetune_advisor.case import ArmSection, Case
+from finetune_advisor.errors import AdvisorError, Missing, StoreProblem
+from finetune_advisor.experiment.prepare import Prepared
+from finetune_advisor.models import Model
+from finetune_advisor.records import (
+    ArmResult,
+    Choice,
+    Example,
+    Failure,
+    Part,
+    Progress,
+    Reply,
+    Score,
+    Settings,
+    TrainingRun,
+    Usage,
+)
+from finetune_advisor.statistics import interval
+from finetune_advisor.store import Store, Stored
+
+ENGINE = 1
+"""Part of every fit's fingerprint; raised when the same settings would give other prompts or answers."""
+
+
+class Unfinished(StoreProblem):
+    """An answer is not stored, and nothing is to be asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One arm: an approach on a model, and the settings to choose from."""
+
+    name: str
+    approach: str
+    model: Model | None
+    model_name: str
+    grid: tuple[Settings, ...]
+
+
+def plans(case: Case) -> list[Plan]:
+    """All arms of a case, those of one model together so that only one needs to be in memory."""
+    made = {m.name: models.create(m.provider, **{"name": m.name, **m.options}) for m in case.models}
+    found = [_plan(arm, None, "") for arm in case.arms if not approaches.named(arm.approach).needs_model]
+    for name, model in made.items():
+        for arm in case.arms:
+            wanted = approaches.named(arm.approach).needs_model and name in (arm.models or made)
+            if wanted:
+                found.append(_plan(arm, model, name if len(made) > 1 else ""))
+    return found
+
+
+def _plan(arm: ArmSection, model: Model | None, suffix: str) -> Plan:
+    kind = approaches.named(arm.approach)
+    name = f"{kind.title} · {suffix}" if suffix else kind.title
+    grid = tuple(expand({**kind.grid, **arm.settings}))
+    return Plan(name=name, approach=arm.approach, model=model, model_name=model.name if model else "", grid=grid)
+
+
+def expand(settings: Mapping[str, Any]) -> list[Settings]:
+    """All combinations of the list-valued settings, in the order in which they are written."""
+    axes = [list(cast(Sequence[Any], v)) if isinstance(v, list | tuple) else [v] for v in settings.values()]
+    return [dict(zip(settings, values, strict=True)) for values in itertools.product(*axes)]
+
+
+def unfit(plan: Plan, prepared: Prepared) -> str:
+    """Why an arm cannot be run on this case; empty where it can."""
+    approach = approaches.named(plan.approach)
+    if approach.kinds and prepared.task.kind not in approach.kinds:
+        return f"It does not apply to {prepared.task.kind} tasks."
+    if approach.needs_documents and not prepared.passages:
+        return "The case has no documents."
+    if approach.tuned and plan.model and not plan.model.tunable:
+        return f"{plan.model.name} cannot be tuned from here."
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What all arms of a run share. Without `ask`, nothing is computed: only what is stored counts."""
+
+    prepared: Prepared
+    store: Store
+    progress: Progress
+    ask: bool = True
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """One arm with one setting; nothing is computed before it is asked for."""
+
+    plan: Plan
+    settings: Settings
+    session: Session
+
+    @cached_property
+    def approach(self) -> Approach:
+        """The approach, made from the settings."""
+        return approaches.create(self.plan.approach, **self.settings)
+
+    @cached_property
+    def options(self) -> Settings:
+        """All options, defaults included."""
+        return asdict(cast(Any, self.approach))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Everything that decides the prompts and the answers, as JSON."""
+        prepared, approach = self.session.prepared, self.approach
+        facts = {
+            "engine": ENGINE,
+            "approach": self.plan.approach,
+            "options": self.options,
+            "model": dict(self.plan.model.describe()) if self.plan.model else {},
+            "task": asdict(prepared.task),
+            "train": digest(e.id for e in prepared.parts["train"]),
+            "validation": digest(e.id for e in prepared.parts["validation"]) if approach.tuned else "",
+            "passages": digest(p.id + p.text for p in prepared.passages) if approach.needs_documents else "",
+            "seed": prepared.seed,
+        }
+        return json.dumps(facts, sort_keys=True, ensure_ascii=False, default=str)
+
+    @cached_property
+    def key(self) -> str:
+        """The fit's name in the store."""
+        return hashlib.sha256(self.fingerprint.encode()).hexdigest()[:16]
+
+    @cached_property
+    def fitted(self) -> Fitted:
+        """The approach, fitted: examples chosen, indexes built, weights trained."""
+        bench = Bench(
+            task=self.session.prepared.task,
+            train=self.session.prepared.parts["train"],
+            validation=self.session.prepared.parts["validation"],
+            passages=self.session.prepared.passages,
+            model=self.plan.model,
+            folder=self.session.store.path.parent / "fits" / self.key,
+            seed=self.session.prepared.seed,
+            progress=lambda what, done, total: self.session.progress(f"{self.plan.name}: {what}", done, total),
+        )
+        made = self.approach.fit(bench)
+        self.session.store.save_fit(self.key, self.plan.name, self.fingerprint, made.training)
+        return made
+
+    @property
+    def training(self) -> TrainingRun | None:
+        """The training behind it, from the store."""
+        return self.session.store.training(self.key)
+
+    def answers(self, part: Part) -> list[Stored]:
+        """The stored answers on a part, in the part's order; what is missing is asked first."""
+        examples = self.session.prepared.parts[part]
+        stored = self.session.store.answers(self.key, part)
+        if any(example.id not in stored for example in examples):
+            if not self.session.ask:
+                raise Unfinished("Not run to its end yet.", hint="finetune-advisor run goes on with it.")
+            self._ask(examples, part, stored)
+            stored = self.session.store.answers(self.key, part)
+        return [stored[example.id] for example in examples]
+
+    def _ask(self, examples: Sequence[Example], part: Part, stored: Mapping[str, Stored]) -> None:
+        model, requests = self.fitted.model, self.fitted.ask(examples)
+        done = len(stored)
+        for batch in model.batches(requests):
+            if all(request.example_id in stored for request in batch.requests):
+                continue
+            self.session.progress(f"{self.plan.name}: {part}", done, len(examples))
+            pairs = zip(batch.requests, model.answer(batch), strict=True)
+            fresh = [Stored(request=r, outcome=o) for r, o in pairs if r.example_id not in stored]
+            self.session.store.add(self.key, part, fresh)
+            done += len(fresh)
+        self.session.progress(f"{self.plan.name}: {part}", len(examples), len(examples))
+
+    def scores(self, part: Part) -> list[Score]:
+        """The score of each answer on a part; no answer scores 0."""
+        metric = metrics.create(self.session.prepared.task.metric, **self.session.prepared.task.metric_options)
+        pairs = zip(self.answers(part), self.session.prepared.parts[part], strict=True)
+        return [_score(metric, stored.outcome, example) for stored, example in pairs]
+
+
+def _score(metric: metrics.Metric, outcome: Reply | Failure, example: Example) -> Score:
+    if isinstance(outcome, Failure):
+        return Score(value=0.0, format_ok=False)
+    return metric.score(outcome.text, example)
+
+
+def digest(texts: Any) -> str:  # noqa: ANN401
+    """A hash of texts in their order."""
+    total = hashlib.sha256()
+    for text in texts:
+        total.update(f"{len(text)}:{text}".encode())
+    return total.hexdigest()[:16]
+
+
+def choose(attempts: Sequence[Attempt]) -> tuple[Attempt, tuple[Choice, ...]]:
+    """The best setting by mean score on validation data; of equals the first. One setting needs no choice."""
+    if len(attempts) == 1:
+        return attempts[0], ()
+    means = [mean([score.value for score in attempt.scores("validation")]) for attempt in attempts]
+    best = means.index(max(means))
+    tried = [
+        Choice(settings=a.settings, score=m, chosen=i == best)
+        for i, (a, m) in enumerate(zip(attempts, means, strict=True))
+    ]
+    return attempts[best], tuple(tried)
+
+
+def mean(values: Sequence[float]) -> float:
+    """The arithmetic mean; 0 for none."""
+    return sum(values) / len(values) if values else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmRun:
+    """A finished arm: the chosen attempt, whose answers are in the store, and its result."""
+
+    attempt: Attempt
+    result: ArmResult
+
+
+def run_arm(plan: Plan, session: Session) -> ArmRun:
+    """Choose on validation, answer the test split once, and sum up."""
+    attempt, choices = choose([Attempt(plan=plan, settings=settings, session=session) for settings in plan.grid])
+    if session.ask:
+        session.store.touch(plan.name, session.prepared.split_hash, attempt.key)
+    return ArmRun(attempt=attempt, result=_result(attempt, choices))
+
+
+def run_arms(case: Case, session: Session) -> tuple[tuple[ArmRun, ...], dict[str, str]]:
+    """All arms of a case, and why some were skipped.
+
+    Raises:
+        AdvisorError: Nothing could be run at all; the first reason is given.
+    """
+    done: list[ArmRun] = []
+    skipped: dict[str, str] = {}
+    first: AdvisorError | None = None
+    for plan in plans(case):
+        reason = unfit(plan, session.prepared)
+        if not reason:
+            try:
+                done.append(run_arm(plan, session))
+            except (Missing, Unfinished) as error:
+                first = first or error
+                reason = f"{error.message} {error.hint}"
+        if reason:
+            skipped[plan.name] = reason
+    if first and not done:
+        raise first
+    return tuple(done), skipped
+
+
+def _result(attempt: Attempt, choices: tuple[Choice, ...]) -> ArmResult:
+    prepared, plan = attempt.session.prepared, attempt.plan
+    metric = metrics.create(prepared.task.metric, **prepared.task.metric_options)
+    stored, scores = attempt.answers("test"), attempt.scores("test")
+    values = [score.value for score in scores]
+    texts = [s.outcome.text if isinstance(s.outcome, Reply) else "" for s in stored]
+    usage = _means([s.outcome.usage for s in stored])
+    failures = sum(isinstance(s.outcome, Failure) for s in stored)
+    in_form = [score.value for score in scores if score.format_ok]
+    return ArmResult(
+        name=plan.name,
+        approach=plan.approach,
+        model=plan.model_name or "none",
+        settings=attempt.options,
+        tuned=attempt.approach.tuned,
+        simulated=plan.model.simulated if plan.model else False,
+        metric=prepared.task.metric,
+        n=len(values),
+        score=mean(values),
+        interval=interval(values, binary=metric.binary, clusters=prepared.test_groups),
+        example_ids=tuple(example.id for example in prepared.parts["test"]),
+        scores=tuple(values),
+        failures=failures,
+        format_failures=len(scores) - len(in_form) - failures,
+        wrong=sum(value < 0.5 for value in in_form),
+        extras=metric.extras(texts, prepared.parts["test"]),
+        choices=choices,
+        training=attempt.training,
+        touches=attempt.session.store.touches(plan.name, prepared.split_hash),
+        model_details=dict(plan.model.describe()) if plan.model else {},
+        **usage,
+    )
+
+
+def _means(usages: Sequence[Usage]) -> dict[str, Any]:
+    names = ("prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "prefill_seconds")
+    return {name: mean([float(getattr(usage, name)) for usage in usages]) for name in names}

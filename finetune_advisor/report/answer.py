@@ -1,0 +1,101 @@
+"""The first page: the question, the answer, why, what would change it, and what to do next."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from finetune_advisor.records import ArmResult, Decision, Results, Verdict
+from finetune_advisor.report.blocks import Block, Bullets, Callout, CalloutKind, Heading, Text
+from finetune_advisor.report.formats import count, metric_title
+
+KINDS: dict[Decision, CalloutKind] = {Decision.GO: "go", Decision.NO_GO: "no-go", Decision.NOT_YET: "not-yet"}
+
+MEANING = {
+    Decision.GO: "Fine-tuning is worth it here.",
+    Decision.NO_GO: "Fine-tuning is not worth it here.",
+    Decision.NOT_YET: "There is not enough evidence yet to say yes or no.",
+}
+
+
+def label(results: Results, name: str) -> str:
+    """An arm's name, with the word that must stand beside it where no real model answered."""
+    return f"{name} (simulated)" if name in simulated_arms(results) else name
+
+
+def simulated_arms(results: Results) -> frozenset[str]:
+    """Names of the arms that no real model answered."""
+    return frozenset(arm.name for arm in results.arms if arm.simulated)
+
+
+def baseline(results: Results) -> str | None:
+    """The arm that all others are compared with: the best one without tuning."""
+    return results.comparisons[0].baseline if results.comparisons else results.verdict.best_untuned
+
+
+def by_score(results: Results) -> list[ArmResult]:
+    """All arms, best first."""
+    return sorted(results.arms, key=lambda arm: -arm.score)
+
+
+def simulated(results: Results) -> tuple[Block, ...]:
+    """The warning that nobody may miss where a pretended model was used; empty otherwise."""
+    names = sorted(simulated_arms(results))
+    if not names:
+        return ()
+    text = (
+        "No real model gave the answers of: " + ", ".join(names) + ". Their scores, tokens, times and costs are "
+        "simulated and say nothing about any model. Do not decide anything on them."
+    )
+    return (Callout(kind="simulated", title="SIMULATED RESULTS", text=text),)
+
+
+def answer(results: Results) -> tuple[Block, ...]:
+    """The answer, its reasons, what would flip it, the next step and the cautions."""
+    verdict = results.verdict
+    return (
+        *simulated(results),
+        Callout(kind=KINDS[verdict.decision], title=_headline(verdict), text=MEANING[verdict.decision]),
+        *_list("Why", verdict.reasons),
+        *_list("What would change this answer", verdict.flips),
+        Heading(level=3, text="Cheapest next step"),
+        Text(text=verdict.next_step),
+        *(Callout(kind="caution", title="Caution", text=text) for text in (*verdict.cautions, *touched(results))),
+    )
+
+
+def _headline(verdict: Verdict) -> str:
+    """The decision, then the headline without the decision if it starts with that."""
+    word, headline = verdict.decision.value, verdict.headline
+    if headline.upper().startswith(f"{word}:"):
+        headline = headline[len(word) + 1 :].strip()
+    return f"{word}: {headline}"
+
+
+def question(results: Results) -> tuple[Block, ...]:
+    """What was asked, of what data, when."""
+    when = results.provenance.time.astimezone(UTC).strftime("%d %B %Y").lstrip("0")
+    text = (
+        f"{len(results.arms)} approaches answered the same {count(results.split.test)} locked test examples. "
+        f"Task: {results.task.kind.value}, judged by {metric_title(results.task.metric)}. {when}."
+    )
+    return (
+        Heading(level=1, text=results.title),
+        Text(
+            text="The question: should this use case fine-tune a language model, or does something simpler do as well?"
+        ),
+        Text(text=text),
+    )
+
+
+def touched(results: Results) -> tuple[str, ...]:
+    """One sentence for each arm that has seen the test examples more than once."""
+    return tuple(
+        f"{label(results, arm.name)} has been scored on the test examples {arm.touches} times. Every look after the "
+        "first makes its score a little too good to be true; fresh test examples would be cleaner."
+        for arm in results.arms
+        if arm.touches > 1
+    )
+
+
+def _list(title: str, items: tuple[str, ...]) -> tuple[Block, ...]:
+    return (Heading(level=3, text=title), Bullets(items=items)) if items else ()

@@ -1,0 +1,126 @@
+"""Numbers as people read them: percentages, money, counts, times, and never more digits than the data carries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+
+from finetune_advisor import approaches, metrics, plugins
+from finetune_advisor.errors import BadInput
+from finetune_advisor.records import ArmAnswer, Interval
+
+DASH = "–"  # noqa: RUF001
+"""Stands between the ends of a range, and where there is nothing to show."""
+
+MINUS = "−"  # noqa: RUF001
+
+MANY = 200
+"""From this many examples on, a tenth of a point means something."""
+
+
+def approach_title(name: str) -> str:
+    """The approach's title; its bare name where the package that brings it is not installed here."""
+    return _title(approaches.GROUP, approaches.TABLE, name)
+
+
+def metric_title(name: str) -> str:
+    """The metric's title; its bare name where the package that brings it is not installed here."""
+    return _title(metrics.GROUP, metrics.TABLE, name)
+
+
+def _title(group: str, table: Mapping[str, str], name: str) -> str:
+    try:
+        return str(plugins.load(group, table, name).title)
+    except BadInput:
+        return name.replace("_", " ")
+
+
+def percent(share: float, n: int) -> str:
+    """A share of `n` examples as a percentage: whole points where n is small."""
+    return f"{100 * share:.{_digits(n)}f}%"
+
+
+def percent_with(share: float, interval: Interval, n: int) -> str:
+    """A share with its confidence interval, for example 75% and, in brackets, 62 to 84."""
+    low, high = (f"{100 * end:.{_digits(n)}f}" for end in (interval.low, interval.high))
+    return f"{percent(share, n)} ({low}{DASH}{high})"
+
+
+def points(difference: float, n: int) -> str:
+    """A difference of shares in percentage points, always with its sign."""
+    text = f"{100 * difference:+.{_digits(n)}f}"
+    return "0" if not float(text) else text.replace("-", MINUS)
+
+
+def _digits(n: int) -> int:
+    return 1 if n >= MANY else 0
+
+
+def usd(value: Decimal) -> str:
+    """Money with two significant digits below a dollar, cents up to a hundred, whole dollars above."""
+    size = abs(value)
+    sign = MINUS if value < 0 else ""
+    if not size:
+        return "$0"
+    if size >= 100:
+        return f"{sign}${size:,.0f}"
+    if size >= Decimal("0.1"):
+        return f"{sign}${size:.2f}"
+    return f"{sign}${size:.{1 - size.adjusted()}f}"
+
+
+def count(number: float) -> str:
+    """A whole number with thousands separators."""
+    return f"{number:,.0f}"
+
+
+def seconds(value: float) -> str:
+    """A time with a fitting unit."""
+    if value < 1:
+        return f"{1000 * value:.2g} ms" if value < 0.01 else f"{1000 * value:.0f} ms"
+    if value < 100:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def probability(p: float) -> str:
+    """A p-value; what is below a thousandth is only said to be so."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def requests(number: int | None, per_month: int) -> str:
+    """A number of requests and how long it takes at the case's volume; ``never`` where there is none."""
+    if number is None:
+        return "never"
+    if number <= 0:
+        return "at once"
+    return f"{count(number)} ({_time(number / per_month)})" if per_month else count(number)
+
+
+def _time(months: float) -> str:
+    if months < 1:
+        return "less than a month"
+    if months < 24:
+        return f"{months:.0f} month" + ("" if round(months) == 1 else "s")
+    return f"{months / 12:,.0f} years"
+
+
+def cell(value: str | float | None) -> str:
+    """One value of a chart's data as text."""
+    return DASH if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def slug(text: str) -> str:
+    """Text as a name for anchors, keys and files: letters and digits with hyphens between."""
+    return re.sub(r"\W+", "-", text.lower()).strip("-")
+
+
+def outcome(answer: ArmAnswer) -> str:
+    """What became of an answer: ``right``, ``wrong``, ``wrong form`` or ``no answer``."""
+    if answer.failure:
+        return "no answer"
+    if not answer.format_ok:
+        return "wrong form"
+    return "right" if answer.score >= 0.5 else "wrong"

@@ -1,0 +1,223 @@
+"""What each arm costs: the tables and charts, and every price that went in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Context, Decimal
+
+from finetune_advisor.records import ArmResult, Cost, Price, Results
+from finetune_advisor.report.answer import baseline, by_score, label
+from finetune_advisor.report.blocks import Block, Cell, Chart, Details, Heading, Table, Text
+from finetune_advisor.report.formats import DASH, count, percent, requests, seconds, usd
+
+BASES = {
+    "measured": "measured in this run",
+    "user": "given by you",
+    "source": "from the source named",
+    "assumed": "ASSUMED",
+}
+
+
+UNITS = {
+    "usd_per_hour": "USD per hour",
+    "usd_per_mtok_input": "USD per million prompt tokens",
+    "usd_per_mtok_cached": "USD per million cached prompt tokens",
+    "usd_per_mtok_output": "USD per million answer tokens",
+    "usd_per_mtok_training": "USD per million training tokens",
+}
+
+
+def money(results: Results) -> tuple[Block, ...]:
+    """Cost of every arm, quality against cost, and when tuning pays back."""
+    return (
+        Heading(level=2, text="What does each approach cost?"),
+        cost_table(results),
+        Text(text=_cost_note(results)),
+        *break_even(results),
+    )
+
+
+def cost_table(results: Results) -> Table:
+    """One row per arm, best score first."""
+    costs = {cost.arm: cost for cost in results.costs}
+    return Table(
+        columns=(
+            "Arm",
+            "Prompt tokens",
+            "of these cached",
+            "Answer tokens",
+            "Time per request",
+            "$ per 1,000 with caching",
+            "$ per 1,000 without",
+            "$ per month",
+            "Training",
+            "Set-up in all",
+            "Pays back after … requests",
+        ),
+        rows=tuple(_cost_row(results, arm, costs[arm.name]) for arm in by_score(results) if arm.name in costs),
+        align="lrrrrrrrrrr",
+        caption=f"Means per request, and money at {count(results.requests_per_month)} requests a month",
+    )
+
+
+def _cost_row(results: Results, arm: ArmResult, cost: Cost) -> tuple[str, ...]:
+    is_baseline = arm.name == baseline(results)
+    return (
+        label(results, arm.name),
+        count(arm.prompt_tokens),
+        count(arm.cached_tokens),
+        count(arm.completion_tokens),
+        seconds(arm.seconds),
+        usd(cost.usd_per_1000),
+        usd(cost.usd_per_1000_uncached),
+        usd(cost.usd_per_month),
+        usd(cost.usd_training),
+        usd(cost.usd_one_off),
+        "baseline" if is_baseline else requests(cost.break_even_requests, results.requests_per_month),
+    )
+
+
+def _cost_note(results: Results) -> str:
+    return (
+        "“Pays back” is how many requests it takes until cheaper answers have paid for the set-up, compared with "
+        f"the baseline{_named(results)}; better answers are not counted as money. “Set-up in all” is "
+        "training and labour. Caching means that the part of the prompt that never changes is paid for once."
+    )
+
+
+def _named(results: Results) -> str:
+    name = baseline(results)
+    return f" “{label(results, name)}”" if name else ""
+
+
+def quality_cost(results: Results) -> tuple[Block, ...]:
+    """Score against cost per 1,000 requests; nothing where no arm has a cost."""
+    costs = {cost.arm: cost for cost in results.costs}
+    arms = [arm for arm in by_score(results) if arm.name in costs]
+    rows = tuple(_quality_cost_row(results, arm, costs[arm.name]) for arm in arms)
+    if not rows:
+        return ()
+    said = "; ".join(
+        f"{label(results, arm.name)} {percent(arm.score, arm.n)} at {usd(costs[arm.name].usd_per_1000)}" for arm in arms
+    )
+    alt = f"Score against US dollars per 1,000 requests, best score first: {said}."
+    return (Chart(kind="quality_cost", title="Quality against cost", rows=rows, alt=alt),)
+
+
+def _quality_cost_row(results: Results, arm: ArmResult, cost: Cost) -> Mapping[str, Cell]:
+    return {
+        "arm": label(results, arm.name),
+        "approach": arm.approach,
+        "model": arm.model,
+        "n": arm.n,
+        "score": arm.score,
+        "low": arm.interval.low,
+        "high": arm.interval.high,
+        "usd_per_1000": float(cost.usd_per_1000),
+        "usd_per_1000_uncached": float(cost.usd_per_1000_uncached),
+    }
+
+
+def break_even(results: Results) -> tuple[Block, ...]:
+    """Total cost of the best tuned and the best untuned arm, or one sentence why there is no such chart."""
+    pair = _pair(results)
+    if pair is None:
+        return (Text(text="There is no break-even chart: it takes a tuned and an untuned arm, both with a cost."),)
+    return (
+        _totals_chart(results, *pair),
+        *(() if pair[0].break_even_requests is not None else (_never(results, pair[0]),)),
+    )
+
+
+def _totals_chart(results: Results, tuned: Cost, untuned: Cost) -> Chart:
+    point, year = tuned.break_even_requests, 12 * results.requests_per_month
+    end = 2 * point if point else year or 1_000_000
+    guides = {"pays back": point, "one year": year}
+    starts = "; ".join(
+        f"{label(results, each.arm)} starts at {usd(each.usd_one_off)} and costs "
+        f"{usd(_usd_per_request(results, each) * 1000)} per 1,000, monthly upkeep included"
+        for each in (tuned, untuned)
+    )
+    return Chart(
+        kind="break_even",
+        title="When does tuning pay back?",
+        rows=tuple(_total(results, each, number) for each in (tuned, untuned) for number in (0, end)),
+        alt=(
+            f"Total cost in US dollars from 0 to {count(end)} requests. {starts}. "
+            f"Tuning pays back after: {requests(point, results.requests_per_month)}."
+        ),
+        guides={f"{name}: {count(at)}": at for name, at in guides.items() if at and at <= end},
+    )
+
+
+def _pair(results: Results) -> tuple[Cost, Cost] | None:
+    costs = {cost.arm: cost for cost in results.costs}
+    tuned = costs.get(results.verdict.best_tuned or "")
+    untuned = costs.get(results.verdict.best_untuned or "")
+    return (tuned, untuned) if tuned and untuned else None
+
+
+def _total(results: Results, cost: Cost, number: int) -> Mapping[str, Cell]:
+    arm = next((arm for arm in results.arms if arm.name == cost.arm), None)
+    return {
+        "arm": label(results, cost.arm),
+        "approach": arm.approach if arm else "",
+        "requests": number,
+        "usd_total": float(cost.usd_one_off + _usd_per_request(results, cost) * number),
+    }
+
+
+def _usd_per_request(results: Results, cost: Cost) -> Decimal:
+    """What a request costs with the month's fixed costs spread over its requests, as the break-even counts it."""
+    volume = results.requests_per_month
+    return cost.usd_per_month / volume if volume else cost.usd_per_1000 / 1000
+
+
+def _never(results: Results, tuned: Cost) -> Text:
+    return Text(text=f"“{label(results, tuned.arm)}” never pays back by cheaper answers alone.")
+
+
+def prices(results: Results) -> tuple[Block, ...]:
+    """Every figure with where it comes from: first the assumed ones, as they are the weakest."""
+    used = _used(results)
+    given = sorted((price for price in used if price.basis != "measured"), key=lambda each: (each.basis, each.name))
+    measured = [price for price in used if price.basis == "measured"]
+    return (
+        Heading(level=2, text="Which prices and figures went in?"),
+        Text(text=f"Price table {results.provenance.prices}. Figures marked ASSUMED are guesses: put in your own."),
+        _price_table(results, given, used),
+        *(
+            (Details(title="Measured in this run", blocks=(_price_table(results, measured, used),)),)
+            if measured
+            else ()
+        ),
+    )
+
+
+def _used(results: Results) -> Mapping[Price, list[str]]:
+    """Every figure once, with the arms whose cost it is in."""
+    used: dict[Price, list[str]] = {}
+    for cost in results.costs:
+        for price in dict.fromkeys(cost.assumptions):
+            used.setdefault(price, []).append(cost.arm)
+    return used
+
+
+def _price_table(results: Results, prices: Iterable[Price], used: Mapping[Price, list[str]]) -> Table:
+    return Table(
+        columns=("Figure", "Value", "Unit", "Basis", "Source", "Checked", "Used for"),
+        rows=tuple(_price_row(results, price, used[price]) for price in prices),
+        align="lrlllll",
+    )
+
+
+def _price_row(results: Results, price: Price, arms: list[str]) -> tuple[str, ...]:
+    return (
+        price.name,
+        f"{price.value.normalize(Context(prec=6)):,f}",
+        UNITS.get(price.unit, price.unit.replace("_", " ")),
+        BASES[price.basis],
+        price.source or DASH,
+        price.checked or DASH,
+        "all arms" if len(arms) == len(results.costs) else ", ".join(label(results, arm) for arm in arms),
+    )

@@ -1,0 +1,1 @@
+"""One suite per plug-in point, run over every entry of its table, ours and third parties alike."""
