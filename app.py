@@ -10,7 +10,7 @@ import finetune_advisor
 
 PAGES = Path(finetune_advisor.__file__).parent / "pages"
 
-st.set_page_config(page_title="Should we fine-tune?", page_icon=":material/balance:", layout="wide")
+st.set_page_config(page_title="Should we fine-tune?", page_icon="⚖️", layout="wide")
 st.navigation(
     [
         st.Page(PAGES / "overview.py", title="Verdict", icon=":material/balance:", default=True),

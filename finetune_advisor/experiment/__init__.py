@@ -67,7 +67,7 @@ def _audit_file(path: Path) -> Audit:
     found = loaded.findings
     if loaded.examples:
         kind = guess_kind(loaded.examples)
-        found += auditing.audit(parts, Task(kind=kind, metric=""))
+        found += auditing.audit(parts, Task(kind=kind, metric=""), known=found)
     return Audit(findings=found, lines=(f"{path.name}: {len(loaded.examples)} usable examples",))
 
 

@@ -169,7 +169,9 @@ def prepare(case: Case, locks: Sequence[Lock], progress: Progress, *, relock: bo
     chosen = locked_split(pool, task, case, locks, relock=relock)
     parts = _parts(pool, chosen)
     progress("data", 2, 3)
-    findings = (*pool.findings, *(loaded.findings if loaded else ()), *audit.audit(parts, task, passages))
+    files = {document.id: document.file for document in loaded.documents} if loaded else {}
+    known = (*pool.findings, *(loaded.findings if loaded else ()))
+    findings = (*known, *audit.audit(parts, task, passages, files=files, known=known))
     progress("data", 3, 3)
     return Prepared(
         task=task,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from decimal import Decimal
 
-from finetune_advisor import approaches, metrics, plugins
+from finetune_advisor import metrics, plugins
 from finetune_advisor.errors import BadInput
 from finetune_advisor.records import ArmAnswer, Interval
 
@@ -19,21 +18,29 @@ MANY = 200
 """From this many examples on, a tenth of a point means something."""
 
 
+APPROACHES = {
+    "zero_shot": "Zero-shot",
+    "few_shot": "Few-shot",
+    "nearest_shot": "Few-shot, nearest examples",
+    "rag": "RAG",
+    "tuned": "LoRA",
+    "tuned_rag": "LoRA + RAG",
+    "classical": "No language model",
+}
+"""What each approach is called; results can be read where the approaches' own libraries are not installed."""
+
+
 def approach_title(name: str) -> str:
-    """The approach's title; its bare name where the package that brings it is not installed here."""
-    return _title(approaches.GROUP, approaches.TABLE, name)
+    """The approach's title; a third party's goes by its own name."""
+    return APPROACHES.get(name, name.replace("_", " "))
 
 
 def metric_title(name: str) -> str:
     """The metric's title; its bare name where the package that brings it is not installed here."""
-    return _title(metrics.GROUP, metrics.TABLE, name)
-
-
-def _title(group: str, table: Mapping[str, str], name: str) -> str:
     try:
-        return str(plugins.load(group, table, name).title)
+        return str(plugins.load(metrics.GROUP, metrics.TABLE, name).title)
     except BadInput:
-        return name.replace("_", " ")
+        return name
 
 
 def percent(share: float, n: int) -> str:
