@@ -10,7 +10,14 @@ import finetune_advisor
 
 PAGES = Path(finetune_advisor.__file__).parent / "pages"
 
+EACH_PARAGRAPH_IN_ITS_OWN_DIRECTION = """<style>
+[data-testid="stText"], [data-testid="stMarkdown"] :is(p, li), [data-testid="stCode"] code, td {
+  unicode-bidi: plaintext !important; text-align: start !important;
+}
+</style>"""
+
 st.set_page_config(page_title="Should we fine-tune?", page_icon="⚖️", layout="wide")
+st.html(EACH_PARAGRAPH_IN_ITS_OWN_DIRECTION)
 st.navigation(
     [
         st.Page(PAGES / "overview.py", title="Verdict", icon=":material/balance:", default=True),

@@ -1,7 +1,6 @@
 """The nouns of the advisor: plain frozen records that every room speaks in.
 
-What flows: Example and Document -> Request -> Reply or Failure -> Score -> ArmResult -> Comparison -> Cost -> Verdict.
-`Results` is all of a case's results in one value, which the report, the app and ``--json`` draw from.
+Example and Document -> Request -> Reply or Failure -> Score -> ArmResult -> Comparison -> Cost -> Verdict -> Results.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 SCHEMA_VERSION = 1
-"""Version of everything that is written as JSON; raised when a key changes its meaning or goes away."""
+"""Of everything written as JSON; raised when a key changes its meaning or goes away."""
 
 Settings = Mapping[str, Any]
 """Options by name, JSON-serialisable."""
@@ -23,7 +22,6 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 Part = Literal["train", "validation", "test"]
-"""A part of the split."""
 
 
 def no_progress(what: str, done: int, total: int) -> None:
@@ -55,8 +53,7 @@ class Message:
 class Example:
     """One labelled example: the prompt that was given and the answer that is wanted.
 
-    `id` is derived from the content, so it survives reordering of the file. `references` holds every
-    acceptable answer, `answer` first. `file` and `line` say where it came from.
+    `id` comes from the content. `references` holds every acceptable answer.
     """
 
     id: str
@@ -129,7 +126,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Requests that are answered together. The partition into batches depends on the requests only."""
+    """Requests that are answered together."""
 
     requests: tuple[Request, ...]
 
@@ -138,9 +135,8 @@ class Batch:
 class Usage:
     """Tokens and seconds of one reply.
 
-    `prompt_tokens` counts the whole prompt, `cached_tokens` the part of it that was computed once for
-    several requests. `seconds` is the reply's share of its batch, `prefill_seconds` the part of that which
-    went into reading the prompt.
+    `prompt_tokens` counts the whole prompt, `cached_tokens` the part of it that was computed for another request.
+    `seconds` is the reply's share of its batch, `prefill_seconds` the part of that which went into reading.
     """
 
     prompt_tokens: int = 0
@@ -170,7 +166,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """How good an answer is: `value` from 0 to 1, and whether it had the wanted form at all."""
+    """How good an answer is, from 0 to 1, and whether it had the wanted form at all."""
 
     value: float
     format_ok: bool = True
@@ -186,7 +182,7 @@ class TrainingPair:
 
 @dataclass(frozen=True, kw_only=True)
 class LossPoint:
-    """One logged step of a training."""
+    """A logged loss."""
 
     step: int
     loss: float
@@ -197,7 +193,7 @@ class LossPoint:
 class TrainingRun:
     """A finished training: where its adapter lies and what it took.
 
-    `tokens` counts every token that passed through the model, over all epochs, without padding.
+    `tokens` counts all tokens over all epochs, without padding.
     """
 
     adapter: str
@@ -251,9 +247,9 @@ class Choice:
 class ArmResult:
     """One arm on the locked test split.
 
-    `scores` and `example_ids` are aligned. `failures` counts calls without an answer, `format_failures`
-    answers in the wrong form, `wrong` answers in the right form with a score below 0.5: three separate counts.
-    Token and second figures are means per request. `touches` says how often this arm has seen the test split.
+    `scores` and `example_ids` are aligned. `failures` counts calls without an answer, `format_failures` answers in
+    the wrong form, `wrong` answers in the right form with a score below 0.5. Tokens and seconds are means per
+    request. `touches` says how often this arm has seen the test split.
     """
 
     name: str
@@ -293,7 +289,7 @@ class ArmResult:
 class Comparison:
     """An arm against the best untuned arm, example by example.
 
-    `difference` is arm minus baseline. `p_adjusted` is after Holm's correction over all comparisons.
+    `difference` is arm minus baseline, `p_adjusted` the p-value after Holm's correction over all comparisons;
     `gained` and `lost` count the examples where the arm scored higher, and lower.
     """
 
@@ -313,8 +309,7 @@ class Comparison:
 class Power:
     """What the test set can show, at 80% power and a 5% level.
 
-    `smallest_difference` is the smallest true difference that would be seen, as a share (0.05 is 5 points);
-    `examples_for_3_points` is how many test examples would show a difference of 3 points.
+    `smallest_difference` is a share (0.05 is 5 points); `examples_for_3_points` would show one of 3 points.
     """
 
     n: int
@@ -325,7 +320,7 @@ class Power:
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """A dated figure from a named source. `basis` tells what it is: given by the user, sourced, or assumed."""
+    """A dated figure from a named source; `basis` tells where it comes from."""
 
     name: str
     value: Decimal
@@ -339,9 +334,8 @@ class Price:
 class Cost:
     """What an arm costs to run and to set up.
 
-    `usd_per_1000` is with prompt caching, `usd_per_1000_uncached` without. `usd_one_off` is training and
-    labour. `break_even_requests` is how many requests pay the one-off cost back against the baseline by
-    cheaper answers alone; None where it never does. `assumptions` lists every price that went in.
+    `usd_per_1000` is with prompt caching, `usd_per_1000_uncached` without. `usd_one_off` is training and labour.
+    `break_even_requests` pay the one-off cost back against the baseline by cheaper answers alone; None: never.
     """
 
     arm: str
@@ -365,7 +359,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The answer, in words that a person without a background in machine learning can act on."""
+    """The answer, in words that anybody can act on."""
 
     decision: Decision
     headline: str
@@ -404,7 +398,7 @@ class Disagreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """One question of the questionnaire, with what the person said and what the data and the runs show."""
+    """A question of the questionnaire, with what the person said and what was measured."""
 
     section: str
     question: str
@@ -415,7 +409,7 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSummary:
-    """The locked split: how many examples each part has, how many groups of near duplicates, and its hash."""
+    """The locked split: examples by part, groups of near duplicates, and its hash."""
 
     train: int
     validation: int
@@ -451,5 +445,5 @@ class Results:
 
     @property
     def simulated(self) -> bool:
-        """Whether any of it came from a model that only pretends."""
+        """Whether any model only pretended."""
         return any(arm.simulated for arm in self.arms)

@@ -63,11 +63,11 @@ class Oracle:
 
 def toy_rows(count: int) -> list[dict[str, object]]:
     """Distinct questions, each with the words of its label."""
-    names = "ada bo cyd dee eve fay gil hal ida jo kim lou may ned oz pia quin ray sue tim".split()
+    names = ("ada", "bo", "cyd", "dee", "eve", "fay", "gil", "hal", "ida", "jo", "kim", "lou", "may", "ned", "oz")
     rows: list[dict[str, object]] = []
     for i in range(count):
         label, words = list(WORDS.items())[i % len(WORDS)]
-        text = f"{names[i % 20]} and {names[(i // 20 + i) % 20]} wrote on day {i} about the {words}, note {i * 7919}"
+        text = f"{names[i % 15]} and {names[(i // 15 + i) % 15]} wrote on day {i} about the {words}, note {i * 7919}"
         asked = {"role": "user", "content": text}
         rows.append({"messages": [asked, {"role": "assistant", "content": label}]})
     return rows

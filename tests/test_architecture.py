@@ -67,7 +67,9 @@ def test_only_pages_imports_streamlit() -> None:
 
 def loaded_after(code: str) -> set[str]:
     script = f"{code}\nimport sys\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
-    return set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
 
 
 @pytest.mark.parametrize("module", ["finetune_advisor", "finetune_advisor.cli"])

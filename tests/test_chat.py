@@ -19,7 +19,7 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "find", "arguments"
 
 
 def coded(findings: list[Finding]) -> list[str]:
-    """Codes as broken_chat.expected.json writes them, but for repeated rows, which are usable and so warnings too."""
+    """Codes as broken_chat.expected.json writes them."""
     return [finding.code + (" (warning)" if finding.severity == "warning" else "") for finding in findings]
 
 
@@ -111,9 +111,9 @@ def test_repeated_and_contradictory_rows_name_the_earlier_line(tmp_path: Path) -
     file.write_text("\n".join([row(USER, HI), row(USER, HI, id=2), other, other]), encoding="utf-8")
     loaded = load.load(file)
     assert [(finding.line, finding.code, finding.severity) for finding in loaded.findings] == [
-        (2, "duplicate_of_line_1", "warning"),
+        (2, "duplicate_of_line_1", "error"),
         (3, "conflicting_label_with_previous", "warning"),
-        (4, "duplicate_of_line_3", "warning"),
+        (4, "duplicate_of_line_3", "error"),
     ]
     assert "line 1" in loaded.findings[1].message
 

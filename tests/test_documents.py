@@ -77,6 +77,18 @@ def test_html_in_its_declared_encoding(tmp_path: Path, encoding: str) -> None:
     assert documents.load_documents(tmp_path).documents[0].text == "المضخة الزرقاء"
 
 
+def test_html_that_is_not_what_it_says(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_bytes("<meta charset=no-such><p>café</p>".encode("cp1252"))
+    loaded = documents.load_documents(tmp_path)
+    assert loaded.documents[0].text == "café"
+    assert [(found.code, found.severity) for found in loaded.findings] == [("encoding", "warning")]
+
+
+def test_html_may_nest_deeply(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text("<div><b>" * 5_000 + "x", encoding="utf-8")
+    assert documents.load_documents(tmp_path).documents[0].text == "x"
+
+
 def test_documents_without_text_are_said_and_left_out(tmp_path: Path) -> None:
     writer = require("pypdf", extra="all").PdfWriter()
     writer.add_blank_page(100, 100)

@@ -232,10 +232,9 @@ def test_a_folder_of_shards_is_read_in_order_with_ids_unique_over_all(tmp_path: 
 
 
 def test_ids_come_from_the_content_and_survive_reordering(tmp_path: Path) -> None:
-    rows = [SHOP, {**SHOP, "completion": "no"}, {**SHOP, "topic": "t"}, SHOP]
+    rows = [SHOP, {**SHOP, "completion": "no"}]
     ids = [example.id for example in load.load(write(tmp_path / "a.jsonl", rows)).examples]
-    assert [len(name) for name in ids] == [16, 16, 18, 18]
-    assert [ids[2], ids[3]] == [f"{ids[0]}-2", f"{ids[0]}-3"]
+    assert [len(name) for name in ids] == [16, 16]
     assert {example.id for example in load.load(write(tmp_path / "b.jsonl", rows[::-1])).examples} == set(ids)
 
 
@@ -369,12 +368,13 @@ def test_the_data_hash_is_of_contents_and_of_names_in_folders(tmp_path: Path) ->
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
 @pytest.mark.parametrize(
-    ("name", "rows"), [("banking77_train", 10_003), ("toy_chat_fine_tuning", 5), ("xquad_en_qa_train", 581)]
+    ("name", "rows"), [("banking77_train", 9_999), ("toy_chat_fine_tuning", 5), ("xquad_en_qa_train", 580)]
 )
-def test_shared_files_load_without_errors(name: str, rows: int) -> None:
+def test_shared_files_have_no_fault_but_repeated_rows(name: str, rows: int) -> None:
     loaded = load.load(SHARED / f"{name}.jsonl")
     assert len(loaded.examples) == len({example.id for example in loaded.examples}) == rows
-    assert {finding.severity for finding in loaded.findings} <= {"warning"}
+    repeated = {finding.code[:17] for finding in loaded.findings if finding.severity == "error"}
+    assert repeated <= {"duplicate_of_line"}
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")

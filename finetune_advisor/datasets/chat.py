@@ -107,8 +107,8 @@ class Seen:
         asked, whole = _digest(prompt), _digest(prompt, answer)
         first, before = self._rows.setdefault(whole, line), self._prompts.setdefault(asked, line)
         if first != line:
-            message = f"The row is the same as line {first}; repeated rows count twice in training and in the scores."
-            return _findings([(f"duplicate_of_line_{first}", message)], "warning", line, file)
+            message = f"The row is the same as line {first} and is left out; it would count twice."
+            return _findings([(f"duplicate_of_line_{first}", message)], "error", line, file)
         if before != line:
             message = f"The same prompt has another answer on line {before}; one of the two is likely wrong."
             return _findings([("conflicting_label_with_previous", message)], "warning", line, file)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from finetune_advisor.datasets import text
 from finetune_advisor.errors import BadInput, require
@@ -17,7 +18,6 @@ _BLOCKS = re.compile(
     "^(?:address|article|aside|blockquote|body|d[dlt]|div|fieldset|figcaption|figure|footer|form|h[1-6r]|header"
     "|main|nav|ol|p|pre|section|table|ul)$"
 )
-_LINES = ("br", "li", "tr")
 _BLOCK, _LINE = "\ue000", "\ue001"  # private characters: they outlive the folding of white space
 
 
@@ -45,20 +45,34 @@ def _text(path: Path, findings: list[Finding]) -> str:
 
 
 def _html(path: Path, findings: list[Finding]) -> tuple[str, str]:
-    """HTML names its own encoding, so it goes to bs4 as bytes; undeclared UTF-8 is not left to a guess."""
-    raw = _bytes(path)
-    soup = require("bs4", extra="all").BeautifulSoup(raw, "html.parser", from_encoding=_utf8(raw))
+    soup = require("bs4", extra="all").BeautifulSoup(_page(path, findings), "html.parser")
     found = soup.title or soup.h1
-    title = " ".join(found.get_text().split()) if found else ""
-    for tag in soup.find_all(_UNSEEN):
-        tag.decompose()
-    for tag in soup.find_all("pre"):
-        tag.string = tag.get_text().replace("\n", _LINE)
-    for names, mark in ((_BLOCKS, _BLOCK), (_LINES, _LINE), (("td", "th"), " ")):
-        for tag in soup.find_all(names):
-            tag.insert_before(mark)
-            tag.insert_after(mark)
-    return title, _lines(soup.get_text())
+    return " ".join(found.get_text().split()) if found else "", _lines("".join(_marked(soup)))
+
+
+def _marked(soup: Any) -> Iterator[str]:  # noqa: ANN401
+    """The visible texts in order, with marks where a browser would break; no recursion, as pages may nest deeply.
+
+    bs4 has classes of their own for comments, scripts and the like; plain text is what is left.
+    """
+    plain = (require("bs4", extra="all").NavigableString, require("bs4", extra="all").CData)
+    waiting: list[Any] = [soup]
+    while waiting:
+        node = waiting.pop()
+        if type(node) in (str, *plain):
+            yield node
+        elif getattr(node, "name", None) and node.name not in _UNSEEN:
+            mark = _mark(node.name)
+            inside = [node.get_text().replace("\n", _LINE)] if node.name == "pre" else reversed(node.contents)
+            waiting += [mark, *inside, mark]
+
+
+def _mark(tag: str) -> str:
+    if _BLOCKS.match(tag):
+        return _BLOCK
+    if tag in ("br", "li", "tr"):
+        return _LINE
+    return " " if tag in ("td", "th") else ""
 
 
 def _lines(marked: str) -> str:
@@ -72,19 +86,19 @@ def _gap(found: re.Match[str]) -> str:
     return "\n" if _LINE in found[0] else " "
 
 
-def _bytes(path: Path) -> bytes:
+def _page(path: Path, findings: list[Finding]) -> str:
+    """A page as UTF-8 where it is that, or else in the encoding that it names, or else as any other text."""
     try:
-        return path.read_bytes()
+        raw = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
-
-
-def _utf8(raw: bytes) -> str | None:
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    return "utf-8"
+    declared = require("bs4.dammit", extra="all").EncodingDetector.find_declared_encoding(raw, is_html=True)
+    for encoding in ("utf-8-sig", declared or "utf-8"):
+        try:
+            return raw.decode(encoding)
+        except (LookupError, ValueError):
+            continue
+    return text.read(path, findings)
 
 
 def _pdf(path: Path, findings: list[Finding]) -> tuple[str, str]:

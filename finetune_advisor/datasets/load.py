@@ -90,8 +90,10 @@ def _read(path: Path, columns: Columns | None, findings: list[Finding]) -> Itera
         findings += faults
         example = None if value is None else _example(value, row.line, str(path))
         if example is not None:
-            findings += seen.check(_prompt_key(example), example.answer, row.line, str(path))
-            yield example
+            across = seen.check(_prompt_key(example), example.answer, row.line, str(path))
+            findings += across
+            if all(finding.severity != "error" for finding in across):
+                yield example
 
 
 def _checked(row: Row, shape: Columns | None, file: str) -> tuple[chat.Object | None, list[Finding]]:

@@ -67,7 +67,7 @@ def assemble(
         passages=len(prepared.passages),
         split=split,
         findings=prepared.findings,
-        answered=questions.answered(case.answers, evidence),
+        answered=questions.answered(_said(case), evidence),
         arms=arms,
         skipped=skipped,
         comparisons=comparisons,
@@ -79,6 +79,12 @@ def assemble(
         provenance=_provenance(prepared, table.version),
         notes=_notes(locks),
     )
+
+
+def _said(case: Case) -> dict[str, object]:
+    """What the person stated, by question id; defaults are not answers."""
+    money, goal = case.money.model_dump(exclude_unset=True), case.goal.model_dump(exclude_unset=True)
+    return {**money, **goal, "goal": goal.get("kind"), **case.answers}
 
 
 def best(arms: Sequence[ArmResult]) -> ArmResult | None:

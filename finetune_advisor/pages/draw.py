@@ -23,7 +23,7 @@ from finetune_advisor.report.blocks import (
     Text,
 )
 from finetune_advisor.report.csv import to_csv
-from finetune_advisor.report.formats import outcome, slug
+from finetune_advisor.report.formats import DASH, outcome, slug
 from finetune_advisor.report.markdown import escape, paragraph
 
 UNTYPED: Any = st
@@ -81,8 +81,14 @@ def _table(block: Table) -> None:
     if block.caption:
         st.caption(escape(block.caption))
     columns = [escape(name) for name in block.columns]
-    rows = [dict(zip(columns, map(escape, row), strict=True)) for row in block.rows]
+    rows = [dict(zip(columns, map(_table_cell, row, block.align), strict=True)) for row in block.rows]
     UNTYPED.table(rows, border="horizontal", hide_index=True, alt=block.caption or ", ".join(block.columns))
+
+
+def _table_cell(text: str, align: str) -> str:
+    """Numbers stay on one line: no break at spaces or after a range's dash."""
+    shown = escape(text)
+    return shown.replace(" ", "\N{NO-BREAK SPACE}").replace(DASH, f"{DASH}\N{WORD JOINER}") if align == "r" else shown
 
 
 def _chart(block: Chart) -> None:
@@ -110,11 +116,10 @@ def _example(block: ExampleCard) -> None:
     example = block.disagreement
     with st.container(border=True):
         st.caption(f"Test example {escape(example.example_id)}")
-        st.text(example.question)
+        st.text(example.question, width="stretch")
         st.caption("Wanted")
-        st.text(example.expected)
+        st.text(example.expected, width="stretch")
         for answer in example.answers:
-            st.divider()
             _answer(answer, simulated=answer.arm in block.simulated)
 
 
@@ -122,7 +127,7 @@ def _answer(answer: ArmAnswer, *, simulated: bool) -> None:
     became = outcome(answer)
     mark = " (simulated)" if simulated else ""
     st.markdown(f"**{escape(answer.arm)}**{mark} :{COLOURS[became]}-badge[{became}] score {answer.score:.2g}")
-    st.text(answer.failure or answer.text or "(an empty answer)")
+    st.text(answer.failure or answer.text or "(an empty answer)", width="stretch")
     with st.expander(f"The full prompt: {answer.prompt_tokens} tokens in, {answer.completion_tokens} out"):
         for message in answer.prompt:
             st.caption(escape(message.role))

@@ -1,0 +1,139 @@
+"""Charts: what is drawn, where, and in colours that everybody can tell apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sample_results import sample_results
+
+from finetune_advisor.charts import COLOURS, SYMBOLS, figure, pareto
+from finetune_advisor.report.blocks import Cell, Chart
+from finetune_advisor.report.build import build
+
+CHARTS = {block.kind: block for block in build(sample_results(simulated=True)) if isinstance(block, Chart)}
+
+
+def drawn(chart: Chart) -> Any:  # noqa: ANN401
+    """The figure as a browser gets it."""
+    return json.loads(figure(chart).to_json())
+
+
+def named(chart: Chart) -> dict[str, Any]:
+    return {trace["name"]: trace for trace in drawn(chart)["data"]}
+
+
+def row(arm: str, usd: float, score: float, **more: Cell) -> Mapping[str, Cell]:
+    base: dict[str, Cell] = {"arm": arm, "approach": "rag", "model": "m", "n": 10, "score": score, "low": score}
+    return {**base, "high": score, "usd_per_1000": usd, "usd_per_1000_uncached": usd, **more}
+
+
+@pytest.mark.parametrize("kind", sorted(CHARTS))
+def test_the_same_chart_gives_the_same_figure(kind: str) -> None:
+    chart = next(chart for chart in CHARTS.values() if chart.kind == kind)
+    assert figure(chart).to_json() == figure(chart).to_json()
+
+
+def test_quality_cost_has_a_point_and_an_interval_per_arm() -> None:
+    chart = CHARTS["quality_cost"]
+    traces = named(chart)
+    lora = traces["LoRA"]
+    assert (lora["x"], lora["y"]) == ([0.0013], [pytest.approx(55 / 60)])
+    assert lora["y"][0] + lora["error_y"]["array"][0] == pytest.approx(55 / 60 + 0.08)
+    assert lora["y"][0] - lora["error_y"]["arrayminus"][0] == pytest.approx(55 / 60 - 0.11)
+    assert "per 1,000 requests" in lora["hovertemplate"]
+    assert "zero-shot (simulated)" in traces
+    assert drawn(chart)["layout"]["xaxis"]["type"] == "log"
+
+
+def test_the_front_joins_what_nothing_beats() -> None:
+    front = named(CHARTS["quality_cost"])["no arm is better and cheaper"]
+    assert front["x"] == [0.0000107, 0.0013]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12))
+def test_no_arm_beats_one_on_the_front(pairs: list[tuple[int, int]]) -> None:
+    rows = [row(str(i), cost, score) for i, (cost, score) in enumerate(pairs)]
+    front = {(each["usd_per_1000"], each["score"]) for each in pareto(rows)}
+    for cost, score in pairs:
+        beaten = any((c <= cost and s > score) or (c < cost and s >= score) for c, s in pairs)
+        assert ((cost, score) in front) is not beaten
+
+
+def test_a_free_arm_stands_left_of_the_cheapest() -> None:
+    traces = named(replace(CHARTS["quality_cost"], rows=(row("free", 0, 0.5), row("paid", 0.03, 0.6))))
+    assert 0 < traces["free"]["x"][0] < 0.03
+    assert "$0 per 1,000" in traces["free"]["hovertemplate"]
+
+
+def test_guides_become_lines() -> None:
+    layout = drawn(replace(CHARTS["quality_cost"], guides={"needed": 0.9}))["layout"]
+    assert [shape["y0"] for shape in layout["shapes"]] == [0.9]
+    assert layout["annotations"][0]["text"] == "needed"
+    layout = drawn(CHARTS["break_even"])["layout"]
+    assert [shape["x0"] for shape in layout["shapes"]] == [33_333_334, 480_000]
+
+
+def test_outcomes_add_up_to_the_test_examples() -> None:
+    bars = drawn(CHARTS["outcomes"])["data"]
+    assert [bar["name"] for bar in bars] == ["right", "wrong", "wrong form", "no answer"]
+    assert [sum(counts) for counts in zip(*(bar["x"] for bar in bars), strict=True)] == [60] * 7
+
+
+def test_loss_tells_training_from_validation() -> None:
+    dashes = {name: trace["line"]["dash"] for name, trace in named(CHARTS["loss"]).items()}
+    assert dashes["LoRA, train"] == "solid"
+    assert dashes["LoRA, validation"] == "dash"
+
+
+def test_two_models_of_one_approach_have_different_markers() -> None:
+    chart = replace(CHARTS["scores"], rows=(row("a", 0, 0.5, model="small"), row("b", 0, 0.6, model="large")))
+    markers = [trace["marker"] for trace in drawn(chart)["data"]]
+    assert markers[0]["color"] == markers[1]["color"]
+    assert markers[0]["symbol"] != markers[1]["symbol"]
+
+
+def test_arms_with_long_equal_beginnings_keep_their_own_line() -> None:
+    name = "a very long name of an arm that goes on and on and on without an end in sight, "
+    chart = replace(CHARTS["scores"], rows=(row(name + "one", 0, 0.5), row(name + "two", 0, 0.6)))
+    assert [trace["y"] for trace in drawn(chart)["data"]] == [[0], [1]]
+
+
+@pytest.mark.parametrize("kind", ["quality_cost", "scores"])
+def test_names_are_escaped_for_plotlys_own_markup(kind: str) -> None:
+    chart = next(chart for chart in CHARTS.values() if chart.kind == kind)
+    text = figure(replace(chart, rows=(row("<a href='javascript:x'>", 0, 0.5),))).to_json()
+    assert "<a " not in json.dumps(json.loads(text), ensure_ascii=False)
+
+
+def test_an_approach_from_elsewhere_is_drawn_too() -> None:
+    chart = replace(CHARTS["scores"], rows=(row("ours", 0, 0.5, approach="somebody_elses"),))
+    assert drawn(chart)["data"][0]["marker"]["symbol"] == "x"
+
+
+def channels(colour: str) -> list[float]:
+    """Linear light of a colour, by the sRGB transfer function."""
+    values = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+
+
+def luminance(colour: str) -> float:
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), channels(colour), strict=True))
+
+
+@pytest.mark.parametrize("colour", COLOURS.values())
+def test_every_colour_stands_out_on_light_and_dark(colour: str) -> None:
+    """WCAG 2.2, 1.4.11: at least 3 to 1 for graphics; #14171a is the report's dark page."""
+    for page in ("#ffffff", "#14171a"):
+        lighter, darker = sorted((luminance(colour), luminance(page)), reverse=True)
+        assert (lighter + 0.05) / (darker + 0.05) >= 3
+
+
+def test_approaches_differ_in_colour_and_in_marker() -> None:
+    assert COLOURS.keys() == SYMBOLS.keys()
+    assert len(set(COLOURS.values())) == len(set(SYMBOLS.values())) == len(COLOURS)
