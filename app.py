@@ -11,8 +11,8 @@ import finetune_advisor
 PAGES = Path(finetune_advisor.__file__).parent / "pages"
 
 EACH_PARAGRAPH_IN_ITS_OWN_DIRECTION = """<style>
-[data-testid="stText"], [data-testid="stMarkdown"] :is(p, li), [data-testid="stCode"] code, td {
-  unicode-bidi: plaintext !important; text-align: start !important;
+[data-testid="stText"] span, [data-testid="stMarkdown"] :is(p, li), [data-testid="stCode"] code, td {
+  unicode-bidi: plaintext !important; text-align: start !important; flex: 1;
 }
 </style>"""
 

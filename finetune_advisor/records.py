@@ -29,7 +29,7 @@ def no_progress(what: str, done: int, total: int) -> None:
 
 
 class TaskKind(StrEnum):
-    """What kind of answer the model has to give."""
+    """What kind of answer is wanted."""
 
     CLASSIFICATION = "classification"
     JSON = "json"
@@ -51,10 +51,8 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One labelled example: the prompt that was given and the answer that is wanted.
+    """A prompt and the answer that is wanted. `id` comes from the content; `references` are all acceptable answers."""
 
-    `id` comes from the content. `references` holds every acceptable answer.
-    """
 
     id: str
     messages: tuple[Message, ...]
@@ -438,6 +436,7 @@ class Results:
     power: Power | None
     costs: tuple[Cost, ...]
     requests_per_month: int
+    needed_score: float | None
     verdict: Verdict
     disagreements: tuple[Disagreement, ...]
     provenance: Provenance

@@ -395,6 +395,7 @@ def sample_results(*, simulated: bool = False) -> Results:
         power=Power(n=N, smallest_difference=0.178, examples_for_3_points=1744, basis="20% of the examples disagree"),
         costs=costs(),
         requests_per_month=40_000,
+        needed_score=0.8,
         verdict=verdict(),
         disagreements=disagreements(),
         provenance=provenance(),

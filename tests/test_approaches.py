@@ -389,3 +389,8 @@ def test_bad_options_are_one_sentence(name: str, options: dict[str, Any]) -> Non
 def test_an_unknown_retriever_is_refused() -> None:
     with pytest.raises(BadInput, match="retrieval"):
         NearestShot(retriever="oracle").fit(bench())
+
+
+def test_the_values_of_an_answer() -> None:
+    assert prompts.values('{"queue": "bench", "answer": "46 days", "n": [1, 2]}') == ["bench", "46 days", "1", "2"]
+    assert prompts.values("46 days") == ["46 days"]

@@ -199,7 +199,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_results(tmp_path: Path) 
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             kills += 1
-        process.wait()
+        process.communicate()
     assert kills >= 2
     final = start(folder)
     _, errors = final.communicate()

@@ -103,6 +103,13 @@ def _parsed(answer: str) -> Any:  # noqa: ANN401
     return cast(Any, value) if isinstance(value, dict) else {}
 
 
+def values(answer: str) -> list[str]:
+    """The single values of a JSON answer, or the answer itself where it is none."""
+    shape = _Shape()
+    shape.see(_parsed(answer))
+    return [str(json.loads(value)) for seen in shape.values.values() for value in seen] or [answer]
+
+
 def _closed(seen: Counter[str]) -> bool:
     return len(seen) <= MAX_VALUES and min(seen.values()) >= 2
 

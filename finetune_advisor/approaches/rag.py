@@ -92,9 +92,11 @@ def _demonstrations(bench: Bench, shelf: Library, shots: int) -> tuple[Message, 
     """Earlier turns with passages; those whose passage holds the answer first, lest they teach to make things up."""
     drawn = preferred(bench, shots)[:_LOOKED_THROUGH]
     pairs = list(zip(drawn, shelf.find(drawn, 1), strict=True))
-    pairs.sort(key=lambda pair: not _supported(*pair))
+    pairs.sort(key=lambda pair: -_supported(*pair))
     return tuple(message for pair in pairs[:shots] for message in prompts.demonstration(*pair))
 
 
-def _supported(example: Example, passages: Sequence[Passage]) -> bool:
-    return any(example.answer.casefold() in passage.text.casefold() for passage in passages)
+def _supported(example: Example, passages: Sequence[Passage]) -> int:
+    """How many values of the answer stand in the passages; an answer that is no JSON is a single value."""
+    shown = " ".join(passage.text for passage in passages).casefold()
+    return sum(value.casefold() in shown for value in prompts.values(example.answer))

@@ -26,7 +26,8 @@ class Training:
         rank: Rank of the adapter's matrices.
         alpha: The adapter's scale is alpha / rank.
         batch_size: Examples in one step.
-        max_steps: Stop after so many steps; None to train all epochs.
+        max_steps: Stop after so many steps; 0 to train all epochs.
+        top_layers: Adapt so many of the last layers only, which is faster; 0 for all.
     """
 
     learning_rate: float = 1e-3
@@ -34,7 +35,8 @@ class Training:
     rank: int = 8
     alpha: int = 16
     batch_size: int = 8
-    max_steps: int | None = None
+    max_steps: int = 0
+    top_layers: int = 0
 
     def train(self, bench: Bench, pairs: Sequence[TrainingPair], held_out: Sequence[TrainingPair]) -> TrainingRun:
         """Train the bench's model in the bench's folder.
@@ -51,6 +53,7 @@ class Training:
             alpha=self.alpha,
             batch_size=self.batch_size,
             max_steps=self.max_steps,
+            top_layers=self.top_layers,
             seed=bench.seed,
         )
         return tuner.tune(source, pairs, held_out, bench.folder, bench.progress)

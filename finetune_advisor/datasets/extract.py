@@ -33,7 +33,11 @@ def extract(path: Path, findings: list[Finding]) -> tuple[str, str]:
 def _markdown(path: Path, findings: list[Finding]) -> tuple[str, str]:
     content = _text(path, findings)
     heading = _HEADING.search(content)
-    return heading[1].rstrip(" \t#") if heading else "", content
+    if heading is None:
+        return "", content
+    # A heading on top is kept as the title only: passages are shown with their title.
+    on_top = not content[: heading.start()].strip()
+    return heading[1].rstrip(" \t#"), content[heading.end() :].lstrip() if on_top else content
 
 
 def _plain(path: Path, findings: list[Finding]) -> tuple[str, str]:

@@ -74,6 +74,7 @@ def assemble(
         power=power,
         costs=costs,
         requests_per_month=case.money.requests_per_month,
+        needed_score=case.goal.needed_score,
         verdict=decided,
         disagreements=disagreements(runs, prepared),
         provenance=_provenance(prepared, table.version),

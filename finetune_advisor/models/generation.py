@@ -12,7 +12,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from finetune_advisor.errors import require
 from finetune_advisor.models.hardware import Cache, Module, Tensor
@@ -70,7 +69,7 @@ class GreedyGenerator:
         self.device = model.device
         self.stops = frozenset(stops)
         self._takes = accepted(model)
-        self._prefixes: OrderedDict[tuple[str, tuple[int, ...]], Any] = OrderedDict()
+        self._prefixes: OrderedDict[tuple[str, tuple[int, ...]], Cache] = OrderedDict()
 
     def generate(
         self, model: Module, prompts: Sequence[list[int]], limits: Sequence[int], variant: str
@@ -125,7 +124,7 @@ class GreedyGenerator:
         cache = require("transformers", extra="local").DynamicCache(config=self.config)
         if shared:
             spread(self._prefix(model, prompts[0][:shared], variant), cache, len(prompts))
-        ids, own = left_padded([prompt[shared:] for prompt in prompts], self.device)
+        ids, own = (part.to(self.device) for part in left_padded([prompt[shared:] for prompt in prompts]))
         positions = (own.cumsum(dim=1) - 1).clamp(min=0) + shared
         mask = torch.cat([own.new_ones((len(prompts), shared)), own], dim=1)
         logits = self._forward(model, ids, mask, positions, cache)
@@ -235,13 +234,13 @@ def shares(total: float, weights: Sequence[int]) -> list[float]:
     return [total * weight / whole if whole else total / len(weights) for weight in weights]
 
 
-def left_padded(prompts: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Tensor]:
+def left_padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Token ids padded on the left to one length, and the mask that is 1 on real tokens."""
     torch = require("torch", extra="local")
     longest = max(len(prompt) for prompt in prompts)
     ids = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+    return torch.tensor(ids), torch.tensor(mask)
 
 
 def spread(source: Cache, target: Cache, rows: int) -> None:

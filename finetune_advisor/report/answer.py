@@ -32,6 +32,11 @@ def baseline(results: Results) -> str | None:
     return results.comparisons[0].baseline if results.comparisons else results.verdict.best_untuned
 
 
+def needed(results: Results) -> dict[str, float]:
+    """The needed score as a chart's guide; none where nobody stated one."""
+    return {} if results.needed_score is None else {"needed": results.needed_score}
+
+
 def by_score(results: Results) -> list[ArmResult]:
     """All arms, best first."""
     return sorted(results.arms, key=lambda arm: -arm.score)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
 
 from finetune_advisor.records import ArmResult, Cost, Price, Results
-from finetune_advisor.report.answer import baseline, by_score, label
+from finetune_advisor.report.answer import baseline, by_score, label, needed
 from finetune_advisor.report.blocks import Block, Cell, Chart, Details, Heading, Table, Text
 from finetune_advisor.report.formats import DASH, count, percent, requests, seconds, usd
 
@@ -101,7 +101,7 @@ def quality_cost(results: Results) -> tuple[Block, ...]:
         f"{label(results, arm.name)} {percent(arm.score, arm.n)} at {usd(costs[arm.name].usd_per_1000)}" for arm in arms
     )
     alt = f"Score against US dollars per 1,000 requests, best score first: {said}."
-    return (Chart(kind="quality_cost", title="Quality against cost", rows=rows, alt=alt),)
+    return (Chart(kind="quality_cost", title="Quality against cost", rows=rows, alt=alt, guides=needed(results)),)
 
 
 def _quality_cost_row(results: Results, arm: ArmResult, cost: Cost) -> Mapping[str, Cell]:

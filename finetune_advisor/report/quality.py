@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from finetune_advisor.records import ArmResult, Comparison, LossPoint, Results, Settings, TrainingRun
-from finetune_advisor.report.answer import baseline, by_score, label
+from finetune_advisor.report.answer import baseline, by_score, label, needed
 from finetune_advisor.report.blocks import Block, Bullets, Cell, Chart, Heading, Table, Text
 from finetune_advisor.report.formats import DASH, count, percent, percent_with, points, probability, seconds
 
@@ -76,6 +76,7 @@ def scores_chart(results: Results) -> Chart:
         title="Score of each arm with its 95% interval",
         rows=tuple(_arm_row(results, arm) for arm in arms),
         alt=f"Dots with intervals, best first: {said}.",
+        guides=needed(results),
     )
 
 
