@@ -51,7 +51,7 @@ OUTCOMES = {
 """Colour and hatching of each outcome."""
 
 
-def figure(chart: Chart) -> Any:  # noqa: ANN401
+def figure(chart: Chart) -> Any:
     """The plotly figure of a chart.
 
     Raises:
@@ -74,7 +74,7 @@ def figure(chart: Chart) -> Any:  # noqa: ANN401
     return made
 
 
-def _quality_cost(go: Any, chart: Chart) -> Any:  # noqa: ANN401
+def _quality_cost(go: Any, chart: Chart) -> Any:
     """Score against cost on a logarithmic axis, with the Pareto front."""
     floor = _floor(_number(row, "usd_per_1000") for row in chart.rows)
     made = go.Figure()
@@ -106,12 +106,12 @@ def _quality_cost(go: Any, chart: Chart) -> Any:  # noqa: ANN401
     return made
 
 
-def _across(made: Any, chart: Chart) -> None:  # noqa: ANN401
+def _across(made: Any, chart: Chart) -> None:
     for name, value in chart.guides.items():
         made.add_hline(y=value, line_dash="dash", line_color=OTHER, annotation_text=_text(name))
 
 
-def _down(made: Any, chart: Chart) -> None:  # noqa: ANN401
+def _down(made: Any, chart: Chart) -> None:
     for place, (name, value) in enumerate(chart.guides.items()):
         made.add_vline(x=value, line_dash="dash", line_color=OTHER)
         made.add_annotation(
@@ -146,7 +146,7 @@ def _floor(values: Iterable[float]) -> float:
     return min((value for value in values if value > 0), default=0.003) / 3
 
 
-def _scores(go: Any, chart: Chart) -> Any:  # noqa: ANN401
+def _scores(go: Any, chart: Chart) -> Any:
     """A dot with its interval for each arm, best on top."""
     made = go.Figure()
     marks = _model_marks(chart.rows)
@@ -166,7 +166,7 @@ def _scores(go: Any, chart: Chart) -> Any:  # noqa: ANN401
     return made
 
 
-def _outcomes(go: Any, chart: Chart) -> Any:  # noqa: ANN401
+def _outcomes(go: Any, chart: Chart) -> Any:
     """Stacked bars of what became of the answers."""
     made = go.Figure()
     for outcome, (colour, hatch) in OUTCOMES.items():
@@ -185,13 +185,13 @@ def _outcomes(go: Any, chart: Chart) -> Any:  # noqa: ANN401
     return made
 
 
-def _arms_axis(made: Any, chart: Chart) -> None:  # noqa: ANN401
+def _arms_axis(made: Any, chart: Chart) -> None:
     names = [_wrapped(row) for row in chart.rows]
     made.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5])
     made.update_layout(height=170 + 48 * len(chart.rows), showlegend=False)
 
 
-def _break_even(go: Any, chart: Chart) -> Any:  # noqa: ANN401
+def _break_even(go: Any, chart: Chart) -> Any:
     """Total cost against the number of requests, one line per arm."""
     made = go.Figure()
     for (arm, approach), rows in _grouped(chart.rows, "arm", "approach"):
@@ -212,7 +212,7 @@ def _break_even(go: Any, chart: Chart) -> Any:  # noqa: ANN401
     return made
 
 
-def _loss(go: Any, chart: Chart) -> Any:  # noqa: ANN401
+def _loss(go: Any, chart: Chart) -> Any:
     """Loss over steps: training solid, validation dashed and with open markers."""
     made = go.Figure()
     for (arm, approach, split), rows in _grouped(chart.rows, "arm", "approach", "split"):

@@ -34,7 +34,7 @@ EXISTING = click.Path(exists=True, path_type=Path)
 class Commands(click.Group):
     """A group whose commands end with one sentence, a hint and an exit code, never with a traceback."""
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+    def invoke(self, ctx: click.Context) -> Any:
         """Run the command and translate what it raises."""
         try:
             return super().invoke(ctx)
@@ -199,16 +199,28 @@ def _say(values: dict[str, str], as_json: bool, text: str) -> None:
 
 @contextlib.contextmanager
 def _progress(quiet: bool) -> Generator[Progress]:
-    """Bars with the time left on standard error, one for each thing being done."""
+    """Bars with the time left on standard error, one for each thing being done; plain lines where that is a file."""
+    if quiet or not sys.stderr.isatty():
+        yield _nothing if quiet else _finished_line
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+    with Progress(*columns, console=Console(stderr=True)) as bars:
         yield _bar_updater(bars)
 
 
-def _bar_updater(bars: Any) -> Callable[[str, int, int], None]:  # noqa: ANN401
+def _nothing(what: str, done: int, total: int) -> None:
+    """Show no progress."""
+
+
+def _finished_line(what: str, done: int, total: int) -> None:
+    if done == total:
+        click.echo(f"{what}: {done}/{total}", err=True)
+
+
+def _bar_updater(bars: Any) -> Callable[[str, int, int], None]:
     tasks: dict[str, Any] = {}
 
     def update(what: str, done: int, total: int) -> None:
@@ -219,7 +231,7 @@ def _bar_updater(bars: Any) -> Callable[[str, int, int], None]:  # noqa: ANN401
     return update
 
 
-def _print_findings(findings: Any, lines: tuple[str, ...]) -> None:  # noqa: ANN401
+def _print_findings(findings: Any, lines: tuple[str, ...]) -> None:
     for line in lines:
         click.echo(line)
     for f in findings:

@@ -52,7 +52,7 @@ class NoSpace(AdvisorError):
     retryable = True
 
 
-def require(module: str, *, extra: str) -> Any:  # noqa: ANN401
+def require(module: str, *, extra: str) -> Any:
     """Import an optional library, or say how to install it.
 
     The result is typed `Any` on purpose: none of these libraries has complete types, and each use is tested.

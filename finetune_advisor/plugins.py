@@ -21,7 +21,7 @@ def known(group: str, table: Mapping[str, str]) -> dict[str, str]:
     return {**theirs, **table}
 
 
-def load(group: str, table: Mapping[str, str], name: str) -> Any:  # noqa: ANN401
+def load(group: str, table: Mapping[str, str], name: str) -> Any:
     """The class that a name stands for.
 
     Raises:
@@ -34,7 +34,7 @@ def load(group: str, table: Mapping[str, str], name: str) -> Any:  # noqa: ANN40
     return getattr(importlib.import_module(module), attribute)
 
 
-def create(group: str, table: Mapping[str, str], name: str, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def create(group: str, table: Mapping[str, str], name: str, options: Mapping[str, Any]) -> Any:
     """An object of a plug-in point, made from its options.
 
     Raises:

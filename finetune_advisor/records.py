@@ -53,7 +53,6 @@ class Message:
 class Example:
     """A prompt and the answer that is wanted. `id` comes from the content; `references` are all acceptable answers."""
 
-
     id: str
     messages: tuple[Message, ...]
     answer: str

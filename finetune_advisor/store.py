@@ -62,7 +62,7 @@ class Lock:
 
 
 @cache
-def _codec(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401
+def _codec(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

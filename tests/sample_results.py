@@ -101,7 +101,7 @@ def arm(
     *,
     format_failures: int = 0,
     failures: int = 0,
-    **changes: Any,  # noqa: ANN401
+    **changes: Any,
 ) -> ArmResult:
     """An arm with so many right answers of 60; the interval is wide enough to look real."""
     share = right / N

@@ -32,7 +32,7 @@ def write(case: Path, results: Results) -> None:
     (case / "report" / "results.json").write_text(to_json(results), encoding="utf-8")
 
 
-def shown(page: str) -> Any:  # noqa: ANN401
+def shown(page: str) -> Any:
     """A page after its first run; typed Any because AppTest's elements are."""
     at = AppTest.from_file(APP, default_timeout=30).run()
     at = at.switch_page(f"finetune_advisor/pages/{page}.py").run()
@@ -40,7 +40,7 @@ def shown(page: str) -> Any:  # noqa: ANN401
     return at
 
 
-def words(at: Any) -> str:  # noqa: ANN401
+def words(at: Any) -> str:
     kinds = (
         "title",
         "header",

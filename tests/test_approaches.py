@@ -97,7 +97,7 @@ class StubTuner:
 def tuner(monkeypatch: pytest.MonkeyPatch) -> StubTuner:
     stub = StubTuner()
 
-    def create(name: str, **options: Any) -> tuning.Tuner:  # noqa: ANN401
+    def create(name: str, **options: Any) -> tuning.Tuner:
         assert name == "lora"
         stub.options = options
         return stub

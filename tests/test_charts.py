@@ -19,7 +19,7 @@ from finetune_advisor.report.build import build
 CHARTS = {block.kind: block for block in build(sample_results(simulated=True)) if isinstance(block, Chart)}
 
 
-def drawn(chart: Chart) -> Any:  # noqa: ANN401
+def drawn(chart: Chart) -> Any:
     """The figure as a browser gets it."""
     return json.loads(figure(chart).to_json())
 

@@ -22,7 +22,7 @@ TABLE = prices.load()
 D = Decimal
 
 
-def arm(name: str = "few-shot", **changes: Any) -> ArmResult:  # noqa: ANN401
+def arm(name: str = "few-shot", **changes: Any) -> ArmResult:
     plain = ArmResult(
         name=name,
         approach="few_shot",

@@ -12,20 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from oracle import write_case
 
 from finetune_advisor import case, experiment, models
 from finetune_advisor.errors import BadInput, StoreProblem
 from finetune_advisor.experiment import arms
 from finetune_advisor.records import Decision, Results
 from finetune_advisor.store import Store
-from tests.oracle import write_case
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
 def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(models.TABLE, "oracle", "tests.oracle:Oracle")
+    monkeypatch.setitem(models.TABLE, "oracle", "oracle:Oracle")
 
 
 def run(folder: Path, *, relock: bool = False) -> Results:
@@ -168,8 +168,9 @@ def test_bad_cases_are_said_in_one_sentence(tmp_path: Path, change: tuple[str, s
 
 DRIVER = """
 import sys
+sys.path.insert(0, "tests")
 from finetune_advisor import models
-models.TABLE["oracle"] = "tests.oracle:Oracle"
+models.TABLE["oracle"] = "oracle:Oracle"
 from finetune_advisor.cli import main
 main()
 """

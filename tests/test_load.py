@@ -31,13 +31,13 @@ def codes(loaded: load.Loaded) -> list[tuple[int, str, str]]:
     return [(finding.line, finding.code, finding.severity) for finding in loaded.findings]
 
 
-def write_parquet(path: Path, rows: list[dict[str, Any]], schema: Any = None) -> Path:  # noqa: ANN401
+def write_parquet(path: Path, rows: list[dict[str, Any]], schema: Any = None) -> Path:
     table = require("pyarrow", extra="all").Table.from_pylist(rows, schema=schema)
     require("pyarrow.parquet", extra="all").write_table(table, path)
     return path
 
 
-def class_label_schema() -> Any:  # noqa: ANN401
+def class_label_schema() -> Any:
     pyarrow = require("pyarrow", extra="all")
     note = {
         "info": {"features": {"text": {"_type": "Value"}, "label": {"names": ["no", "yes"], "_type": "ClassLabel"}}}
@@ -104,7 +104,7 @@ def test_an_answer_with_weight_0_is_not_what_is_learned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("prompt", "answer"), pairs.ALIASES)
 @pytest.mark.parametrize("case", [str.lower, str.title])
-def test_known_column_names_are_recognised_and_said(tmp_path: Path, prompt: str, answer: str, case: Any) -> None:  # noqa: ANN401
+def test_known_column_names_are_recognised_and_said(tmp_path: Path, prompt: str, answer: str, case: Any) -> None:
     row = {case(prompt): "q", case(answer): "a", "topic": "t", "system": "Be brief."}
     loaded = load.load(write(tmp_path / "a.jsonl", [row, {**row, "system": ""}]))
     assert asked(loaded.examples) == [("q", "a")] * 2

@@ -207,7 +207,7 @@ def test_an_answer_without_a_template_ends_with_the_stop_token(tmp_path: Path) -
 
 def test_a_template_that_changes_the_prompt_once_there_is_an_answer(tmp_path: Path) -> None:
     """Some templates end the open prompt with a thought that the whole conversation drops."""
-    thinking = tiny_model.TEMPLATE.replace("assistant\\n' }}", "assistant\\nplease ' }}")
+    thinking = tiny_model.TEMPLATE.replace("assistant\n' }}", "assistant\nplease ' }}")
     tiny_model.build(tmp_path, template=thinking)
     tokenizer = require("transformers", extra="local").AutoTokenizer.from_pretrained(tmp_path)
     chat = ChatFormat(tokenizer, (3,))

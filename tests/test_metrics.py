@@ -28,7 +28,7 @@ INSERT INTO singer VALUES (1, 'Joe', 52), (2, 'Ann', 29), (3, 'Tim', 29), (4, 'Z
 """
 
 
-def example(answer: str, *references: str, **meta: Any) -> Example:  # noqa: ANN401
+def example(answer: str, *references: str, **meta: Any) -> Example:
     message = Message(role="user", content="?")
     return Example(id="x", messages=(message,), answer=answer, references=references, meta=meta)
 
@@ -279,7 +279,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_json_equals_itself(content: Any) -> None:  # noqa: ANN401
+def test_any_json_equals_itself(content: Any) -> None:
     text = json.dumps(content)
     assert JsonFields().score(text, example(text)) == Score(value=1.0)
 

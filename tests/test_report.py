@@ -66,7 +66,7 @@ def flat(blocks: tuple[Block, ...]) -> list[Block]:
     return [found for block in blocks for found in (block, *(flat(block.blocks) if isinstance(block, Details) else ()))]
 
 
-def with_first_arm(results: Results, **changes: Any) -> Results:  # noqa: ANN401
+def with_first_arm(results: Results, **changes: Any) -> Results:
     return replace(results, arms=(replace(results.arms[0], **changes), *results.arms[1:]))
 
 

@@ -33,7 +33,7 @@ D = Decimal
 GO, NO_GO, NOT_YET = Decision.GO, Decision.NO_GO, Decision.NOT_YET
 
 
-def arm(name: str, scores: list[float], **changes: Any) -> ArmResult:  # noqa: ANN401
+def arm(name: str, scores: list[float], **changes: Any) -> ArmResult:
     plain = ArmResult(
         name=name,
         approach="tuned" if name.startswith("lora") else "few_shot",
@@ -74,7 +74,7 @@ def cost(name: str, usd_per_1000: str, once: str = "0", fixed: str = "0", assump
     )
 
 
-def facts(arms: Mapping[str, ArmResult], **changes: Any) -> Facts:  # noqa: ANN401
+def facts(arms: Mapping[str, ArmResult], **changes: Any) -> Facts:
     """Facts as an experiment makes them: every arm compared with the best untuned one, 10,000 requests a month."""
     best = max((each for each in arms.values() if not each.tuned), key=lambda each: each.score)
     rest = [each for each in arms.values() if each.name != best.name]

@@ -73,7 +73,7 @@ class Approach(Protocol):
         ...
 
 
-def create(name: str, **options: Any) -> Approach:  # noqa: ANN401
+def create(name: str, **options: Any) -> Approach:
     """The approach of that name.
 
     Raises:

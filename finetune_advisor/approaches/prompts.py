@@ -68,7 +68,7 @@ class _Shape:
     keys: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
     values: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
 
-    def see(self, value: Any, place: str = "", depth: int = 0) -> None:  # noqa: ANN401
+    def see(self, value: Any, place: str = "", depth: int = 0) -> None:
         if depth > MAX_DEPTH:
             return
         if isinstance(value, dict):
@@ -95,7 +95,7 @@ def _json_rule(answers: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _parsed(answer: str) -> Any:  # noqa: ANN401
+def _parsed(answer: str) -> Any:
     try:
         value = json.loads(answer)
     except (ValueError, RecursionError):
@@ -114,7 +114,7 @@ def _closed(seen: Counter[str]) -> bool:
     return len(seen) <= MAX_VALUES and min(seen.values()) >= 2
 
 
-def _dumped(value: Any) -> str:  # noqa: ANN401
+def _dumped(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 

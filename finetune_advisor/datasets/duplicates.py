@@ -95,7 +95,7 @@ def _families(wordings: Sequence[str], threshold: float) -> list[int]:
     return [int(label) for label in labels]
 
 
-def _grams(wordings: Sequence[str]) -> Any:  # noqa: ANN401
+def _grams(wordings: Sequence[str]) -> Any:
     """A sparse row of ones for each wording; a very long one is represented by its beginning and its end."""
     text = require("sklearn.feature_extraction.text", extra="all")
     np = require("numpy", extra="all")
@@ -113,7 +113,7 @@ def _grams(wordings: Sequence[str]) -> Any:  # noqa: ANN401
     return vectorizer.transform(cut) if wordings else require("scipy.sparse", extra="all").csr_matrix((0, 1))
 
 
-def _rarest(grams: Any, threshold: float) -> Any:  # noqa: ANN401
+def _rarest(grams: Any, threshold: float) -> Any:
     """The same rows with only so many of their rarest members that similar rows must share one."""
     np = require("numpy", extra="all")
     sparse = require("scipy.sparse", extra="all")
@@ -127,7 +127,7 @@ def _rarest(grams: Any, threshold: float) -> Any:  # noqa: ANN401
     return sparse.csr_matrix((np.ones(len(where[0]), dtype=np.float32), where), shape=grams.shape)
 
 
-def _similar(grams: Any, first: Any, second: Any, threshold: float) -> tuple[Any, Any]:  # noqa: ANN401
+def _similar(grams: Any, first: Any, second: Any, threshold: float) -> tuple[Any, Any]:
     """Those of the pairs whose cosine similarity reaches the threshold."""
     np = require("numpy", extra="all")
     sizes = np.diff(grams.indptr).astype(np.float64)
@@ -141,7 +141,7 @@ def _similar(grams: Any, first: Any, second: Any, threshold: float) -> tuple[Any
     return first[shared >= wanted], second[shared >= wanted]
 
 
-def _linked(labels: Any, first: Any, second: Any) -> Any:  # noqa: ANN401
+def _linked(labels: Any, first: Any, second: Any) -> Any:
     """The labels after each pair has been joined; a label is the position of one member."""
     np = require("numpy", extra="all")
     sparse = require("scipy.sparse", extra="all")

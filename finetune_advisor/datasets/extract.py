@@ -54,7 +54,7 @@ def _html(path: Path, findings: list[Finding]) -> tuple[str, str]:
     return " ".join(found.get_text().split()) if found else "", _lines("".join(_marked(soup)))
 
 
-def _marked(soup: Any) -> Iterator[str]:  # noqa: ANN401
+def _marked(soup: Any) -> Iterator[str]:
     """The visible texts in order, with marks where a browser would break; no recursion, as pages may nest deeply.
 
     bs4 has classes of their own for comments, scripts and the like; plain text is what is left.

@@ -200,7 +200,7 @@ def _score(metric: metrics.Metric, outcome: Reply | Failure, example: Example) -
     return metric.score(outcome.text, example)
 
 
-def digest(texts: Any) -> str:  # noqa: ANN401
+def digest(texts: Any) -> str:
     """A hash of texts in their order."""
     total = hashlib.sha256()
     for text in texts:

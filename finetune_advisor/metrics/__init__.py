@@ -40,7 +40,7 @@ class Metric(Protocol):
         ...
 
 
-def create(name: str, **options: Any) -> Metric:  # noqa: ANN401
+def create(name: str, **options: Any) -> Metric:
     """The scorer of that name.
 
     Raises:

@@ -139,7 +139,7 @@ def _equal(answered: _Rows, wanted: _Rows, *, ordered: bool) -> bool:
     return answered == wanted if ordered else Counter(answered) == Counter(wanted)
 
 
-def _rounded(value: Any) -> Any:  # noqa: ANN401
+def _rounded(value: Any) -> Any:
     """Sums of floating-point numbers differ in their last digits with the order of the rows."""
     return float(f"{value:.9g}") if isinstance(value, float) else value
 

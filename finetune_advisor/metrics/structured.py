@@ -86,7 +86,7 @@ class JsonFields:
             return None
 
 
-def _loads(text: str) -> Any:  # noqa: ANN401
+def _loads(text: str) -> Any:
     bare = text.strip().strip("\ufeff")
     fenced = _FENCE.fullmatch(bare)
     # Decimal keeps 1 and 1.0 equal and takes integers of any length.
@@ -99,7 +99,7 @@ def _refuse_constant(name: str) -> None:
     raise _NotJson(f"{name} is not JSON")
 
 
-def _leaves(path: tuple[str, ...], value: Any) -> Iterator[Hashable]:  # noqa: ANN401
+def _leaves(path: tuple[str, ...], value: Any) -> Iterator[Hashable]:
     """The (path, value) pairs; an empty object or list is a value of its own."""
     if isinstance(value, dict) and value:
         for key, item in cast(dict[str, Any], value).items():
@@ -111,7 +111,7 @@ def _leaves(path: tuple[str, ...], value: Any) -> Iterator[Hashable]:  # noqa: A
         yield path, _canonical(value)
 
 
-def _canonical(value: Any) -> Hashable:  # noqa: ANN401
+def _canonical(value: Any) -> Hashable:
     """A value that equals another exactly where the two count as the same."""
     if isinstance(value, dict):
         items = cast(dict[str, Any], value).items()
@@ -124,7 +124,7 @@ def _canonical(value: Any) -> Hashable:  # noqa: ANN401
     return type(value).__name__, value
 
 
-def _fields(value: Any) -> Mapping[str, Hashable]:  # noqa: ANN401
+def _fields(value: Any) -> Mapping[str, Hashable]:
     if not isinstance(value, dict):
         return {}
     return {key: _canonical(item) for key, item in cast(dict[str, Any], value).items()}

@@ -124,7 +124,7 @@ class ChrF:
     title: ClassVar[str] = "chrF"
 
     @cached_property
-    def _chrf(self) -> Any:  # noqa: ANN401
+    def _chrf(self) -> Any:
         return require("sacrebleu.metrics.chrf", extra="all").CHRF()
 
     def score(self, text: str, example: Example) -> Score:

@@ -51,7 +51,7 @@ class Model(Protocol):
         ...
 
 
-def create(provider: str, **options: Any) -> Model:  # noqa: ANN401
+def create(provider: str, **options: Any) -> Model:
     """A model of that provider; weights are loaded at the first answer, not before.
 
     Raises:

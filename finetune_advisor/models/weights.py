@@ -42,7 +42,7 @@ class Weights:
         return dtype_for(self._dtype, self.device)
 
     @cached_property
-    def config(self) -> Any:  # noqa: ANN401
+    def config(self) -> Any:
         """The model's settings."""
         return loaded("AutoConfig", self.source)
 
@@ -106,7 +106,7 @@ class Weights:
         self._adapters[folder] = name
 
 
-def loaded(kind: str, source: str, **options: Any) -> Any:  # noqa: ANN401
+def loaded(kind: str, source: str, **options: Any) -> Any:
     """Something of transformers' out of a local folder or from the hub; code that comes with a model is never run.
 
     Args:

@@ -76,7 +76,7 @@ def _charts(blocks: Iterable[Block]) -> Iterable[Chart]:
             yield from _charts(block.blocks)
 
 
-def _plain(figure: Any) -> Any:  # noqa: ANN401
+def _plain(figure: Any) -> Any:
     return json.loads(figure.to_json())
 
 

@@ -31,7 +31,7 @@ class Retriever(Protocol):
         ...
 
 
-def create(name: str, **options: Any) -> Retriever:  # noqa: ANN401
+def create(name: str, **options: Any) -> Retriever:
     """The retriever of that name.
 
     Raises:

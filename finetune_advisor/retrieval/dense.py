@@ -36,7 +36,7 @@ def _encoder(source: str) -> tuple[Any, Any]:
     return tokenizer, model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def embed(texts: Sequence[str], *, encoder: str = "", progress: Progress = no_progress) -> Any:  # noqa: ANN401
+def embed(texts: Sequence[str], *, encoder: str = "", progress: Progress = no_progress) -> Any:
     """Sentence embeddings: masked mean of the last layer, at length 1 (Reimers and Gurevych 2019, "Sentence-BERT").
 
     Args:
@@ -70,7 +70,7 @@ def _compute(fresh: Mapping[tuple[str, bytes], str], progress: Progress) -> None
         progress("Embedding texts", start + len(batch), len(todo))
 
 
-def _forward(encoder: str, texts: list[str]) -> Any:  # noqa: ANN401
+def _forward(encoder: str, texts: list[str]) -> Any:
     torch = require("torch", extra="local")
     tokenizer, model = _encoder(encoder)
     inputs = tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
@@ -110,7 +110,7 @@ class DenseIndex:
             return [[] for _ in queries]
         return [self._nearest(vector, depth) for vector in embed(queries, encoder=self.encoder)]
 
-    def _nearest(self, vector: Any, depth: int) -> list[int]:  # noqa: ANN401
+    def _nearest(self, vector: Any, depth: int) -> list[int]:
         # Padding moves an embedding in its seventh digit; rounding keeps equal texts equal, so position decides.
         closeness = (self.vectors @ vector).round(5)
         return [int(position) for position in (-closeness).argsort(kind="stable")[:depth]]

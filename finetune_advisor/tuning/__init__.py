@@ -38,7 +38,7 @@ class Tuner(Protocol):
         ...
 
 
-def create(name: str, **options: Any) -> Tuner:  # noqa: ANN401
+def create(name: str, **options: Any) -> Tuner:
     """The trainer of that name.
 
     Raises:

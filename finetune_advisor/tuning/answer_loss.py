@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from finetune_advisor.errors import require
-from finetune_advisor.models.generation import accepted, left_padded
+from finetune_advisor.models.generation import accepted, last_positions, left_padded
 from finetune_advisor.models.hardware import Module, Tensor
 from finetune_advisor.tuning.pairs import NO_LOSS, Row
 
 
-def trainer_class() -> Any:  # noqa: ANN401
+def trainer_class() -> Any:
     """The trainer, a subclass of TRL's; made here because TRL is imported late and has no types."""
     base = require("trl", extra="local").SFTTrainer
     members = {
@@ -51,8 +51,8 @@ def answer_loss(model: Module, inputs: Mapping[str, Tensor], tokens: Tensor | No
     first = int((labels != NO_LOSS).any(dim=0).nonzero()[0])
     keep = labels.shape[1] - first + 1
     takes = accepted(model.get_base_model())
-    wanted = {name: value for name, value in inputs.items() if name != "labels"} | {"logits_to_keep": keep}
-    given = {name: value for name, value in wanted.items() if name in takes}
+    wanted = {**inputs, "logits_to_keep": last_positions(labels, keep)}
+    given = {name: value for name, value in wanted.items() if name in takes and name != "labels"}
     logits = model(**given, use_cache=False).logits[:, -keep:-1]
     loss = require("torch", extra="local").nn.functional.cross_entropy(
         logits.flatten(0, 1).float(), labels[:, first:].flatten(), ignore_index=NO_LOSS, reduction="sum"
@@ -61,7 +61,7 @@ def answer_loss(model: Module, inputs: Mapping[str, Tensor], tokens: Tensor | No
 
 
 def _compute_loss(
-    trainer: Any,  # noqa: ANN401
+    trainer: Any,
     model: Module,
     inputs: Mapping[str, Tensor],
     return_outputs: bool = False,
@@ -70,11 +70,11 @@ def _compute_loss(
     return answer_loss(trainer.accelerator.unwrap_model(model), inputs, num_items_in_batch)
 
 
-def _no_model_card(trainer: Any, *args: object, **kwargs: object) -> None:  # noqa: ANN401
+def _no_model_card(trainer: Any, *args: object, **kwargs: object) -> None:
     """A model card for each checkpoint is of no use here."""
 
 
-def _load_adapter(trainer: Any, resume_from_checkpoint: str, model: Module | None = None) -> None:  # noqa: ANN401
+def _load_adapter(trainer: Any, resume_from_checkpoint: str, model: Module | None = None) -> None:
     """Load a checkpoint in the adapter's own number format; the base class would make it float32 and slow."""
     state = require("safetensors.torch", extra="local").load_file(
         Path(resume_from_checkpoint) / "adapter_model.safetensors"

@@ -24,8 +24,11 @@ from finetune_advisor.tuning.options import LoraOptions
 from finetune_advisor.tuning.pairs import Encoded, arranged, encoded, rows, schedule
 from finetune_advisor.tuning.record import TrainingFolder
 
-PLAIN_ATTENTION_UP_TO = 256
-"""In tokens; the memory of plain attention grows with the square of the length."""
+PLAIN_ATTENTION_UP_TO = 2**18
+"""Attention weights of a batch for one head; their memory grows with the square of the length."""
+
+KEEP_ACTIVATIONS_UP_TO = 2048
+"""Tokens of a batch; beyond it the CPU computes activations again, as CUDA always does, to save memory."""
 
 LOSSES_LOGGED = 20
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -80,17 +83,17 @@ class Training:
     def _encoded(self, pairs: Sequence[TrainingPair]) -> list[Encoded]:
         return encoded(pairs, self._chat, self._options.max_length)
 
-    def _trainer(self, learnt: Sequence[Encoded], checked: Sequence[Encoded]) -> Any:  # noqa: ANN401
+    def _trainer(self, learnt: Sequence[Encoded], checked: Sequence[Encoded]) -> Any:
         steps = self._options.steps(len(learnt))
         dataset = require("datasets", extra="local").Dataset
-        longest = max(one.length for one in (*learnt, *checked))
-        if self._device == "cpu" and longest <= PLAIN_ATTENTION_UP_TO:
+        longest = max(one.length for one in learnt)
+        if self._device == "cpu" and self._options.batch_size * longest**2 <= PLAIN_ATTENTION_UP_TO:
             self._model.set_attn_implementation("eager")
         batches = schedule(learnt, self._options.batch_size, steps, self._options.seed)
-        validating = arranged(checked, self._options.batch_size, self._options.seed)
+        validating = arranged(checked, 4 * self._options.batch_size, self._options.seed)
         trainer = trainer_class()(
             model=self._adapted(),
-            args=self._arguments(steps, bool(checked)),
+            args=self._arguments(steps, self._options.batch_size * longest, bool(checked)),
             train_dataset=dataset.from_dict(rows(batches)),
             eval_dataset=dataset.from_dict(rows(validating)) if checked else None,
             processing_class=self._tokenizer,
@@ -113,7 +116,7 @@ class Training:
         # Adapters in the base's bfloat16 on the CPU; on CUDA, peft's float32 with autocast costs little.
         return peft.get_peft_model(self._model, config, autocast_adapter_dtype=self._device != "cpu")
 
-    def _arguments(self, steps: int, has_validation: bool) -> Any:  # noqa: ANN401
+    def _arguments(self, steps: int, tokens: int, has_validation: bool) -> Any:
         torch = require("torch", extra="local")
         on_cuda = self._device != "cpu"
         every = max(1, -(-steps // self._options.evaluations))
@@ -141,17 +144,17 @@ class Training:
             use_cpu=not on_cuda,
             bf16=on_cuda and self._model.dtype == torch.bfloat16,
             fp16=on_cuda and self._model.dtype == torch.float16,
-            gradient_checkpointing=on_cuda,
+            gradient_checkpointing=on_cuda or tokens > KEEP_ACTIVATIONS_UP_TO,
             dataloader_pin_memory=on_cuda,
             report_to="none",
             disable_tqdm=True,
             log_level="error",
         )
 
-    def _watch(self) -> Any:  # noqa: ANN401
+    def _watch(self) -> Any:
         """A callback that reports steps and notes the seconds that are in a checkpoint."""
 
-        def on_step_end(_: object, args: object, state: Any, control: object, **rest: object) -> None:  # noqa: ANN401
+        def on_step_end(_: object, args: object, state: Any, control: object, **rest: object) -> None:
             self._progress("training", state.global_step, state.max_steps)
 
         def on_save(_: object, args: object, state: object, control: object, **rest: object) -> None:
@@ -164,7 +167,7 @@ class Training:
         for name in ADAPTER_FILES:
             shutil.copyfile(self._place.checkpoints / f"checkpoint-{step}" / name, self._place.path / name)
 
-    def _record(self, trainer: Any, learnt: Sequence[Encoded], best_step: int) -> TrainingRun:  # noqa: ANN401
+    def _record(self, trainer: Any, learnt: Sequence[Encoded], best_step: int) -> TrainingRun:
         steps = self._options.steps(len(learnt))
         batches = schedule(learnt, self._options.batch_size, steps, self._options.seed)
         return TrainingRun(

@@ -99,7 +99,7 @@ PASSAGES = [Passage(id="p0", document_id="d0", title="Hats", text="A lost hat wa
 
 @pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    def create(_: str, **options: Any) -> tuning.Tuner:  # noqa: ANN401
+    def create(_: str, **options: Any) -> tuning.Tuner:
         return StubTuner()
 
     monkeypatch.setattr(tuning, "create", create)
