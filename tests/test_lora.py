@@ -176,9 +176,9 @@ def test_a_finished_training_is_not_done_again_unless_something_changed(folder: 
 def test_the_best_checkpoint_is_kept_not_the_last(folder: Path, tmp_path: Path) -> None:
     """Validated on answers that contradict the training, the first checkpoint is the best."""
     contrary = [replace(pair, answer=other.answer) for pair, other in zip(PAIRS, PAIRS[1:] + PAIRS[:1], strict=True)]
-    run = replace(SHORT, evaluations=10).tune(str(folder), PAIRS, contrary, tmp_path, no_progress)
+    run = replace(SHORT, epochs=10, evaluations=5).tune(str(folder), PAIRS, contrary, tmp_path, no_progress)
     validation = {point.step: point.loss for point in run.losses if point.split == "validation"}
-    assert len(validation) == 10
+    assert len(validation) == 5
     assert run.best_step == min(validation, key=lambda step: validation[step]) < run.steps
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 
 from finetune_advisor.errors import require
@@ -19,7 +21,8 @@ def convert(file: Path, folder: Path) -> None:
     transformers = require("transformers", extra="local")
     require("gguf", extra="local")
     place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    with quiet():
+    # The conversion draws a progress bar of its own that no setting turns off.
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
         unpacked = transformers.GgufConfig(dequantize=True)
         auto = transformers.AutoModelForCausalLM
         model = auto.from_pretrained(**place, dtype=torch.bfloat16, quantization_config=unpacked)
