@@ -24,11 +24,16 @@ class Model(Protocol):
     local tuner can train it, and `source` is what it loads: a folder or a hub id ("" for models without weights).
     """
 
-    name: str
-    simulated: bool
-    tunable: bool
-    context_window: int
-    source: str
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def simulated(self) -> bool: ...  # noqa: D102
+    @property
+    def tunable(self) -> bool: ...  # noqa: D102
+    @property
+    def context_window(self) -> int: ...  # noqa: D102
+    @property
+    def source(self) -> str: ...  # noqa: D102
 
     def describe(self) -> Settings:
         """What it is, exactly: id, revision or hash, dtype, device. Stored with each result."""

@@ -51,7 +51,7 @@ class Lora(LoraOptions):
         place = TrainingFolder(folder, training_key(source, asdict(self), train, validation))
         known = place.finished()
         if known is not None:
-            return known
+            return replace(known, adapter=str(folder))
         with writing_to(folder):
             place.begin()
             if source == fake.SOURCE:
