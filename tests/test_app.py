@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sample_results import HOSTILE, sample_results
 
 pytest.importorskip("streamlit", reason="the app needs streamlit")

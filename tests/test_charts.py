@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_results import sample_results
 
 from finetune_advisor.charts import COLOURS, SYMBOLS, figure, pareto
 from finetune_advisor.report.blocks import Cell, Chart
 from finetune_advisor.report.build import build
+from sample_results import sample_results
 
 CHARTS = {block.kind: block for block in build(sample_results(simulated=True)) if isinstance(block, Chart)}
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from oracle import toy_rows, write_case
 
 from finetune_advisor import cli, models
 from finetune_advisor.report import document
 from finetune_advisor.store import FILE, VERSION, Store
+from oracle import toy_rows, write_case
 
 FAKE = '[[models]]\nname = "pretender"\nprovider = "fake"\n'
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from oracle import write_case
 
 from finetune_advisor import case, experiment, models
 from finetune_advisor.errors import BadInput, StoreProblem
 from finetune_advisor.experiment import arms
 from finetune_advisor.records import Decision, Results
 from finetune_advisor.store import Store
+from oracle import write_case
 
 ROOT = Path(__file__).parents[1]
 

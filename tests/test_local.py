@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tiny_model
 from finetune_advisor.errors import BadInput, Missing, require
 from finetune_advisor.models import generation
 from finetune_advisor.models.chat import ChatFormat, without_system

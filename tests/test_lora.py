@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tiny_model
 from finetune_advisor.errors import BadInput, require
 from finetune_advisor.models.chat import ChatFormat, stop_tokens
 from finetune_advisor.models.fake import FakeModel

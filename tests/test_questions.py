@@ -10,11 +10,11 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_results import sample_results
 
 from finetune_advisor import questions
 from finetune_advisor.errors import BadInput
 from finetune_advisor.records import Results
+from sample_results import sample_results
 
 BY_ID = {question.id: question for question in questions.QUESTIONS}
 

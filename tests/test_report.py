@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from sample_results import HOSTILE, URDU, sample_results
 
 from finetune_advisor.charts import figure
 from finetune_advisor.errors import BadInput, StoreProblem
@@ -30,6 +29,7 @@ from finetune_advisor.report.document import from_json, to_json
 from finetune_advisor.report.formats import percent, percent_with, points, probability, requests, seconds, usd
 from finetune_advisor.report.html import to_html
 from finetune_advisor.report.markdown import escape, fenced, paragraph, to_markdown
+from sample_results import HOSTILE, URDU, sample_results
 
 CHROMIUM = Path("/usr/bin/chromium")
 RESULTS = sample_results()

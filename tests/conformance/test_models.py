@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_model
 
+import tiny_model
 from finetune_advisor import models, plugins
 from finetune_advisor.errors import BadInput
 from finetune_advisor.models.cache import cache_folder

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import tiny_model
 
+import tiny_model
 from finetune_advisor import plugins, tuning
 from finetune_advisor.errors import BadInput
 from finetune_advisor.models.fake import FakeModel
