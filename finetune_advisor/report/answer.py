@@ -13,7 +13,7 @@ KINDS: dict[Decision, CalloutKind] = {Decision.GO: "go", Decision.NO_GO: "no-go"
 MEANING = {
     Decision.GO: "Fine-tuning is worth it here.",
     Decision.NO_GO: "Fine-tuning is not worth it here.",
-    Decision.NOT_YET: "There is not enough evidence yet to say yes or no.",
+    Decision.NOT_YET: "Neither yes nor no today: below stands what is missing.",
 }
 
 
