@@ -23,7 +23,8 @@ lint: .venv/installed-dev
 	if [ -f $(HOUSE) ]; then $(BIN)/python $(HOUSE) .; else echo "house rules not measured: $(HOUSE) is not here"; fi
 
 bench: .venv/installed
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.real_data banking77 runs/banking77
+	$(BIN)/python -m benchmarks.real_data xquad runs/xquad
 
 install: .venv/installed
 
