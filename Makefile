@@ -19,7 +19,7 @@ test: .venv/installed-dev lint
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	if [ -f $(HOUSE) ]; then $(BIN)/python $(HOUSE) .; else echo "house rules not measured: $(HOUSE) is not here"; fi
 
 bench: .venv/installed
