@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,14 +29,6 @@ def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(folder: Path, *, relock: bool = False) -> Results:
     return experiment.run(case.read(folder), relock=relock)
-
-
-def comparable(results: Results) -> Results:
-    """Without what differs from run to run: when it was, and how long training took."""
-    arms = tuple(replace(arm, training=None) for arm in results.arms)
-    split = replace(results.split, locked_at=results.provenance.time)
-    return replace(results, arms=arms, costs=(), provenance=replace(results.provenance, time=split.locked_at),
-                   split=replace(split, locked_at=split.locked_at), disagreements=(), answered=())  # fmt: skip
 
 
 def test_expand_is_the_product_in_writing_order() -> None:
