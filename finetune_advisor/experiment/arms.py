@@ -288,6 +288,7 @@ def _result(attempt: Attempt, choices: tuple[Choice, ...]) -> ArmResult:
         interval=interval(values, binary=metric.binary, clusters=prepared.test_groups),
         example_ids=tuple(example.id for example in prepared.parts["test"]),
         scores=tuple(values),
+        forms=tuple(score.format_ok for score in scores),
         failures=failures,
         format_failures=len(scores) - len(in_form) - failures,
         wrong=sum(value < 0.5 for value in in_form),

@@ -16,6 +16,9 @@ from finetune_advisor.models.generation import accepted, last_positions, left_pa
 from finetune_advisor.models.hardware import Module, Tensor
 from finetune_advisor.tuning.pairs import NO_LOSS, Row
 
+KEEP_ACTIVATIONS_UP_TO = 1536
+"""Tokens of a batch; for a longer one the CPU computes activations again, as CUDA always does, to save memory."""
+
 
 def trainer_class() -> Any:
     """The trainer, a subclass of TRL's; made here because TRL is imported late and has no types."""
@@ -67,7 +70,18 @@ def _compute_loss(
     return_outputs: bool = False,
     num_items_in_batch: Tensor | None = None,
 ) -> Tensor:
-    return answer_loss(trainer.accelerator.unwrap_model(model), inputs, num_items_in_batch)
+    plain = trainer.accelerator.unwrap_model(model)
+    if trainer.args.use_cpu:
+        recompute_activations(plain, inputs["input_ids"].numel() > KEEP_ACTIVATIONS_UP_TO)
+    return answer_loss(plain, inputs, num_items_in_batch)
+
+
+def recompute_activations(model: Module, wanted: bool) -> None:
+    """Switch gradient checkpointing on or off, for this batch alone."""
+    if wanted and not model.is_gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    elif model.is_gradient_checkpointing and not wanted:
+        model.gradient_checkpointing_disable()
 
 
 def _no_model_card(trainer: Any, *args: object, **kwargs: object) -> None:

@@ -27,9 +27,6 @@ from finetune_advisor.tuning.record import TrainingFolder
 PLAIN_ATTENTION_UP_TO = 2**18
 """Attention weights of a batch for one head; their memory grows with the square of the length."""
 
-KEEP_ACTIVATIONS_UP_TO = 2048
-"""Tokens of a batch; beyond it the CPU computes activations again, as CUDA always does, to save memory."""
-
 LOSSES_LOGGED = 20
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -93,7 +90,7 @@ class Training:
         validating = arranged(checked, 4 * self._options.batch_size, self._options.seed)
         trainer = trainer_class()(
             model=self._adapted(),
-            args=self._arguments(steps, self._options.batch_size * longest, bool(checked)),
+            args=self._arguments(steps, bool(checked)),
             train_dataset=dataset.from_dict(rows(batches)),
             eval_dataset=dataset.from_dict(rows(validating)) if checked else None,
             processing_class=self._tokenizer,
@@ -116,7 +113,7 @@ class Training:
         # Adapters in the base's bfloat16 on the CPU; on CUDA, peft's float32 with autocast costs little.
         return peft.get_peft_model(self._model, config, autocast_adapter_dtype=self._device != "cpu")
 
-    def _arguments(self, steps: int, tokens: int, has_validation: bool) -> Any:
+    def _arguments(self, steps: int, has_validation: bool) -> Any:
         torch = require("torch", extra="local")
         on_cuda = self._device != "cpu"
         every = max(1, -(-steps // self._options.evaluations))
@@ -144,7 +141,7 @@ class Training:
             use_cpu=not on_cuda,
             bf16=on_cuda and self._model.dtype == torch.bfloat16,
             fp16=on_cuda and self._model.dtype == torch.float16,
-            gradient_checkpointing=on_cuda or tokens > KEEP_ACTIVATIONS_UP_TO,
+            gradient_checkpointing=on_cuda,
             dataloader_pin_memory=on_cuda,
             report_to="none",
             disable_tqdm=True,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from finetune_advisor.costs.model import Extra, break_even_quality, extra
 from finetune_advisor.errors import BadInput
-from finetune_advisor.records import ArmResult, Comparison, Cost, Finding, Power, Task
+from finetune_advisor.records import ArmResult, Comparison, Cost, Finding, Power, Spread, Task
 
 LEVEL = 0.05
 """A p-value under this, after Holm's correction, counts as shown."""
@@ -17,12 +17,28 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stop:
+    """A hard stop that was found outside the scores: what is wrong, and what mends it.
+
+    `arms` are the arms that it rules out, the others stay in the race. A `final` stop of every tuned arm is a NO-GO,
+    one that can be mended a NOT YET.
+    """
+
+    reason: str
+    mend: str
+    arms: tuple[str, ...]
+    final: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """Everything that the verdict rests on.
 
     `comparisons` are of each arm with the best untuned one, adjusted already. `needed_score`, the worthwhile difference
     and the non-inferiority margin are shares from 0 to 1. The values of answers are amounts of 0 or more; a score is
-    taken as the share of right answers.
+    taken as the share of right answers. `usd_per_wrong_form` is what an answer in the wrong form costs, where that is
+    not what a wrong answer costs. `spreads` say how uncertain the drivers of the costs are, `clusters` which test
+    examples belong together, in the order of the arms' scores. `discount_rate` is by year.
 
     Raises:
         BadInput: A figure is outside its range.
@@ -35,14 +51,23 @@ class Facts:
     costs: tuple[Cost, ...]
     findings: tuple[Finding, ...]
     requests_per_month: int
-    goal: Literal["quality", "cost"] = "quality"
+    goal: Literal["quality", "cost", "speed", "privacy"] = "quality"
     needed_score: float | None = None
     worthwhile_difference: float = 0.03
     non_inferiority_margin: float = 0.02
     usd_per_right_answer: Decimal | None = None
     usd_per_wrong_answer: Decimal | None = None
+    usd_per_wrong_form: Decimal | None = None
     horizon_months: int = 12
     minimum_test_rows: int = 30
+    confidence: float = 0.9
+    discount_rate: float = 0.0
+    spreads: tuple[Spread, ...] = ()
+    clusters: tuple[int, ...] = ()
+    latency_seconds: float | None = None
+    stops: tuple[Stop, ...] = ()
+    usd_per_label: Decimal | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         shares = (self.needed_score or 0.0, self.worthwhile_difference, self.non_inferiority_margin)
