@@ -102,7 +102,8 @@ def _linear_svm(texts: Sequence[str], labels: Sequence[str], seed: int) -> Predi
 
 
 def _logistic_regression(embedded: Callable[[Sequence[str]], Any], vectors: Any, labels: Sequence[str]) -> Predict:
-    # C = 10 rather than 1: on banking77 0.883 against 0.855 at 20 rows a class, 0.930 against 0.908 with all rows.
+    # Of C = 1, 3, 10, 30 and 100, 10 is the best in five-fold cross-validation on banking77's training part with
+    # 20 rows a class: 0.875, against 0.838 for 1.
     regression = require("sklearn.linear_model", extra="all").LogisticRegression(C=10, max_iter=1000)
     regression.fit(vectors, labels)
     return lambda asked: regression.predict(embedded(asked))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from finetune_advisor import models
 from finetune_advisor.case import Case
 from finetune_advisor.datasets import audit, documents, duplicates, load, split, tokens
 from finetune_advisor.datasets.passages import passages as cut
-from finetune_advisor.errors import BadInput, StoreProblem
-from finetune_advisor.records import Example, Finding, Part, Passage, Progress, Task, TaskKind
+from finetune_advisor.errors import BadInput, Missing, StoreProblem
+from finetune_advisor.records import Example, Finding, Message, Part, Passage, Progress, Task, TaskKind
 from finetune_advisor.store import Lock
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -171,7 +172,9 @@ def prepare(case: Case, locks: Sequence[Lock], progress: Progress, *, relock: bo
     progress("data", 2, 3)
     files = {document.id: document.file for document in loaded.documents} if loaded else {}
     known = (*pool.findings, *(loaded.findings if loaded else ()))
-    findings = (*known, *audit.audit(parts, task, passages, files=files, known=known))
+    window, count = _reader(case)
+    found = audit.audit(parts, task, passages, files=files, known=known, context_window=window, count=count)
+    findings = (*known, *found)
     progress("data", 3, 3)
     return Prepared(
         task=task,
@@ -183,6 +186,20 @@ def prepare(case: Case, locks: Sequence[Lock], progress: Progress, *, relock: bo
         test_groups=tuple(duplicates.groups(duplicates.prompt_texts(parts["test"]))),
         data_hash=pool.data_hash,
         seed=case.data.seed,
+    )
+
+
+def _reader(case: Case) -> tuple[int | None, Callable[[Example], int] | None]:
+    """The context of the model that can read least, and how it counts; nothing where a model is not at hand."""
+    made = [models.create(m.provider, **{"name": m.name, **m.options}) for m in case.models]
+    try:
+        least = min(made, key=lambda model: model.context_window, default=None)
+    except Missing:
+        return None, None
+    if least is None:
+        return None, None
+    return least.context_window, lambda e: least.count_tokens(
+        (*e.messages, Message(role="assistant", content=e.answer))
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from finetune_advisor.errors import BadInput, require
 from finetune_advisor.models.chat import ChatFormat, stop_tokens
-from finetune_advisor.models.hardware import Module, Tokenizer, device_for, dtype_for, use_physical_cores
+from finetune_advisor.models.hardware import Module, Tokenizer, device_for, dtype_for, return_memory, use_physical_cores
 from finetune_advisor.models.quiet import quiet
 from finetune_advisor.models.weights import loaded, placed
 from finetune_advisor.records import LossPoint, Progress, TrainingPair, TrainingRun
@@ -53,6 +53,7 @@ class Training:
     def run(self, train: Sequence[TrainingPair], validation: Sequence[TrainingPair]) -> TrainingRun:
         """Train from the start or from the last checkpoint, and put the best adapter into the folder."""
         use_physical_cores()
+        return_memory()
         learnt = self._encoded(train)
         checked = self._encoded(validation[: self._options.validation_limit])
         with quiet():
@@ -62,7 +63,10 @@ class Training:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         best = trainer.state.best_global_step or trainer.state.global_step
         self._keep(best)
-        return self._record(trainer, learnt, best)
+        record = self._record(trainer, learnt, best)
+        del trainer, self._model
+        return_memory()
+        return record
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
