@@ -33,6 +33,9 @@ METRICS: Mapping[TaskKind, str] = {
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rows = Annotated[int, Field(gt=0)]
 Usd = Annotated[Decimal, Field(ge=0)]
+Fraction = Annotated[Decimal, Field(ge=0, le=1)]
+Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Range = tuple[Bound, Bound]
 
 
 class Section(BaseModel):
@@ -97,33 +100,105 @@ class ArmSection(Section):
 class MoneySection(Section):
     """`[money]`: volumes, prices, values and hours. What is left out is not invented: it counts as none or unknown.
 
-    `machine` names the price of the computer that answers and trains, `prices` a file with prices of your own.
+    `machine` names the price of the computer that answers and trains, `prices` a file with prices of your own,
+    `embedding` the price of the model that embeds questions for searching.
     """
 
     requests_per_month: Rows = 10_000
+    peak_requests_per_hour: Usd | None = None
+    batch_share: Fraction = Decimal(0)
     machine: str = "cpu-2vcpu"
     usd_per_machine_hour: Usd | None = None
     utilisation: Annotated[Decimal, Field(gt=0, le=1)] | None = None
+    always_on: bool = False
+    usd_per_month_hosting: Usd | None = None
     prices: str | None = None
+    search_seconds: Usd | None = None
+    embedding: str | None = None
+    question_tokens: Usd | None = None
     usd_per_right_answer: Usd | None = None
     usd_per_wrong_answer: Usd | None = None
+    usd_per_wrong_form: Usd | None = None
+    usd_per_no_answer: Usd | None = None
     horizon_months: Rows = 12
+    discount_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     usd_per_labour_hour: Usd | None = None
     data_hours: Usd | None = None
     evaluation_hours: Usd | None = None
     tuning_hours: Usd | None = None
     deployment_hours: Usd | None = None
     upkeep_hours_per_month: Usd | None = None
+    monitoring_hours_per_month: Usd | None = None
+    prompt_hours_per_month: Usd | None = None
     retrain_every_months: Rows | None = None
+    retraining_hours: Usd | None = None
+    training_runs: Rows | None = None
+    failed_share: Annotated[Decimal, Field(ge=0, lt=1)] | None = None
+    labels: Annotated[int, Field(ge=0)] = 0
+    usd_per_label: Usd | None = None
+    judged_share: Fraction = Decimal(0)
+    usd_per_judged_request: Usd | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MoneySection:
+        problem = next((words for wrong, words in self._conflicts() if wrong), None)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    def _conflicts(self) -> tuple[tuple[bool, str], ...]:
+        return (
+            (self.labels > 0 and self.usd_per_label is None, "labels are to be bought: give usd_per_label too"),
+            (
+                self.judged_share > 0 and self.usd_per_judged_request is None,
+                "answers are judged: give usd_per_judged_request too",
+            ),
+            (
+                self.always_on and self.utilisation is not None,
+                "a machine is either always_on or has a utilisation: both would count its idle time twice",
+            ),
+            (
+                (self.embedding is None) != (self.question_tokens is None),
+                "an embedding takes question_tokens, and these an embedding",
+            ),
+        )
 
 
 class GoalSection(Section):
-    """`[goal]`: what tuning is for, the quality that is needed, and the gain that would be worth the trouble."""
+    """`[goal]`: what tuning is for, the quality that is needed, and the gain that would be worth the trouble.
 
-    kind: Literal["quality", "cost"] = "quality"
+    A GO takes a probability of at least `confidence`, a NO-GO one of at most 1 - `confidence`, that tuning is right.
+    """
+
+    kind: Literal["quality", "cost", "speed", "privacy"] = "quality"
     needed_score: Annotated[float, Field(ge=0, le=1)] | None = None
     worthwhile_difference: Share = 0.03
     non_inferiority_margin: Share = 0.02
+    confidence: Annotated[float, Field(gt=0.5, le=0.999)] = 0.9
+    latency_seconds: Annotated[float, Field(gt=0)] | None = None
+
+
+class UncertaintySection(Section):
+    """`[uncertainty]`: the lowest and the highest that a figure may turn out to be, as [low, high].
+
+    Volume and worth are given in the units of `[money]`, the others as factors of what is reckoned with.
+    """
+
+    requests_per_month: Range | None = None
+    usd_per_right_answer: Range | None = None
+    usd_per_wrong_answer: Range | None = None
+    prices: Range | None = None
+    tokens: Range | None = None
+    hours: Range | None = None
+    training: Range | None = None
+    hosting: Range | None = None
+
+
+class LearningCurveSection(Section):
+    """`[learning_curve]`: train the best tuned arm on shares of the data too, each with several seeds."""
+
+    shares: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=2)] = (0.25, 0.5, 1.0)
+    seeds: Annotated[int, Field(ge=1, le=20)] = 3
 
 
 class Case(Section):
@@ -137,6 +212,8 @@ class Case(Section):
     arms: tuple[ArmSection, ...]
     money: MoneySection = MoneySection()
     goal: GoalSection = GoalSection()
+    uncertainty: UncertaintySection = UncertaintySection()
+    learning_curve: LearningCurveSection | None = None
     answers: dict[str, Any] = Field(default_factory=dict[str, Any])
     folder: Path = Field(exclude=True)
 

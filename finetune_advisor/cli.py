@@ -1,4 +1,4 @@
-"""The command line: `finetune-advisor new | check | run | report | demo | app`.
+"""The command line: `finetune-advisor new | check | run | report | demo | estimate | verdict | app`.
 
 Results go to standard output, progress and errors to standard error. Exit codes: see `EXIT_CODES`.
 Heavy rooms are imported inside the commands, so that `--help` is quick.
@@ -11,6 +11,7 @@ import errno
 import json
 import sys
 from collections.abc import Callable, Generator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ from finetune_advisor.errors import AdvisorError, BadInput, NoSpace
 
 if TYPE_CHECKING:
     from finetune_advisor.case import Case
-    from finetune_advisor.records import Progress, Results
+    from finetune_advisor.costs.estimate import Estimate, Range
+    from finetune_advisor.records import Progress, Results, Verdict
 
 EXIT_CODES = """Exit codes: 0 done; 1 the audit found errors (check); 2 bad input or option; 3 a library or model is
 missing; 4 the store is newer, in use, or no longer fits the data; 5 the disk is full; 130 interrupted."""
@@ -166,6 +168,53 @@ def demo(folder: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--model", required=True, help="A config.json, a model folder, a Hugging Face id or a shipped name.")
+@click.option("--method", default="lora", show_default=True, help="lora, qlora (4-bit base) or full.")
+@click.option("--micro-batch", default=1, show_default=True, help="Examples that one card works on at a time.")
+@click.option("--seq", default=2048, show_default=True, help="Tokens of the longest example, or of a packed row.")
+@click.option("--mean-tokens", type=float, help="Tokens of an example on average; left out, every row is full.")
+@click.option("--rank", default=8, show_default=True, help="LoRA's rank.")
+@click.option("--targets", default="all", show_default=True, help="Adapted matrices: all, or a list such as q,v.")
+@click.option("--checkpointing", type=bool, default=True, show_default=True, help="Recompute layers: yes or no.")
+@click.option("--packing", is_flag=True, help="Examples share rows, so that nothing is padded.")
+@click.option("--optimizer", default="adamw", show_default=True, help="adamw, adamw-fp32, adamw-8bit or paged.")
+@click.option("--gpu", default="A100-80", show_default=True, help="The card; an unknown one lists the known.")
+@click.option("--gpus", default=1, show_default=True, help="How many cards.")
+@click.option("--tokens", type=int, help="Tokens to train on over all epochs; without it no time and no money.")
+@json_option
+def estimate(as_json: bool, **options: Any) -> None:
+    """Estimate memory, time and money of a fine-tuning before anything is run.
+
+    Each figure is a range that holds nine times in ten; the assumptions are listed below it.
+    """
+    from finetune_advisor.costs.estimate import EstimateOptions
+    from finetune_advisor.costs.estimate import estimate as estimated
+
+    found = estimated(EstimateOptions(**options))
+    if as_json:
+        click.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
+        return
+    _print_estimate(found)
+
+
+@main.command()
+@click.option("--evidence", type=EXISTING, required=True, help="JSON: the scores of every arm on the same examples.")
+@click.option("--money", type=EXISTING, required=True, help="JSON: volume, prices, values and the goal.")
+@json_option
+def verdict(evidence: Path, money: Path, as_json: bool) -> None:
+    """Judge results that were measured elsewhere; docs/evidence.md explains the files."""
+    from finetune_advisor.experiment.outside import judge
+
+    judged = judge(evidence, money)
+    if as_json:
+        click.echo(judged.to_json())
+        return
+    for name, reason in judged.unpriced.items():
+        click.echo(f"No cost for {name}: {reason}")
+    _print_verdict(judged.verdict)
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="[CASE]", default=Path("demo"))
 @click.option("--port", default=8501, show_default=True, help="Port to listen on.")
 @click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -240,6 +289,30 @@ def _print_findings(findings: Any, lines: tuple[str, ...]) -> None:
     click.echo(", ".join(f"{count} {level}" for level, count in counts.items()))
 
 
+def _print_estimate(found: Estimate) -> None:
+    click.echo(f"{found.model} on {found.gpus} x {found.gpu}")
+    click.echo(f"Trained: {found.trainable:,} of {found.parameters:,} parameters")
+    need = "fits" if found.fits else "DOES NOT FIT"
+    click.echo(f"Peak memory: {_range(found.peak_gib, 'GiB')}; a card with {found.card_gib.likely:.1f} GiB: {need}")
+    click.echo(f"Speed: {_range(found.tokens_per_second, 'tokens/s')}")
+    if found.seconds and found.usd:
+        low, likely, high = (f"{seconds / 3600:.2f}" for seconds in asdict(found.seconds).values())
+        click.echo(f"Time: {likely} hours ({low} to {high})")
+        low, likely, high = (f"${usd:,.2f}" for usd in asdict(found.usd).values())
+        click.echo(f"Money: {likely} ({low} to {high})")
+    else:
+        click.echo("Give --tokens for time and money.")
+    click.echo("Memory by part: " + ", ".join(f"{name} {gib:.2f}" for name, gib in found.parts_gib.items()) + " GiB")
+    for warning in found.warnings:
+        click.echo(f"Warning: {warning}")
+    for assumption in found.assumptions:
+        click.echo(f"- {assumption}")
+
+
+def _range(figure: Range, unit: str) -> str:
+    return f"{figure.likely:,.4g} {unit} ({figure.low:,.4g} to {figure.high:,.4g})"
+
+
 def _write_reports(case: Case, results: Results) -> None:
     from finetune_advisor import charts
     from finetune_advisor.report import document, html, markdown
@@ -269,11 +342,17 @@ def _print_results(case: Case, results: Results, as_json: bool) -> None:
     console.print(table)
     for arm, reason in results.skipped.items():
         console.print(f"Skipped {arm}: {reason}", markup=False)
-    verdict = results.verdict
-    console.print(f"\n{verdict.decision.value}: {verdict.headline}", style="bold", markup=False)
-    for text in (*verdict.reasons, *verdict.cautions, f"Next step: {verdict.next_step}"):
-        console.print(f"- {text}", markup=False)
+    _print_verdict(results.verdict)
     console.print(f"\nReport: {case.reports / 'report.html'}", markup=False)
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(f"\n{verdict.decision.value}: {verdict.headline}", style="bold", markup=False)
+    for text in (*verdict.reasons, *verdict.flips, *verdict.cautions, f"Next step: {verdict.next_step}"):
+        console.print(f"- {text}", markup=False)
 
 
 if __name__ == "__main__":

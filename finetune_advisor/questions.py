@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Literal
 
 from finetune_advisor.errors import BadInput
-from finetune_advisor.records import Answered, ArmResult, Comparison, Cost, Finding, SplitSummary, Task
+from finetune_advisor.records import Answered, ArmResult, Comparison, Cost, Finding, SideEffect, SplitSummary, Task
 
 Section = Literal["Use case", "Alternatives", "Costs", "Benefits"]
 Kind = Literal["text", "choice", "number", "yes_no"]
@@ -59,10 +59,10 @@ QUESTIONS = (
     Question(
         id="goal",
         section="Use case",
-        text="Do you want better answers, or the same answers for less money?",
-        why="The two are judged differently: a gain has to be shown for the one, for the other that nothing is lost.",
+        text="Do you want better answers, or as good ones for less money, faster, or on your own machines?",
+        why="They are judged differently: a gain has to be shown for the one, for the others that nothing is lost.",
         kind="choice",
-        choices=("quality", "cost"),
+        choices=("quality", "cost", "speed", "privacy"),
         default="quality",
         table="goal",
     ),
@@ -117,6 +117,7 @@ QUESTIONS = (
         why="Long prompts and retrieval take time. An alternative that is too slow is no alternative.",
         kind="number",
         unit="seconds",
+        table="goal",
     ),
     Question(
         id="data_may_leave",
@@ -156,8 +157,15 @@ QUESTIONS = (
         text="Where could the model be tuned?",
         why="Not every model can be tuned, and providers close their services: a tuned model may end with its base.",
         kind="choice",
-        choices=("own machine", "rented GPU", "provider", "not known"),
+        choices=("own machine", "rented GPU", "OpenAI", "Azure OpenAI", "another provider", "not known"),
         default="not known",
+    ),
+    Question(
+        id="tuned_there_before",
+        section="Costs",
+        text="If a provider is to tune it: have you tuned there within the last two months?",
+        why="OpenAI takes new trainings from recent customers only, and Azure keeps older models for existing ones.",
+        kind="yes_no",
     ),
     Question(
         id="more_examples",
@@ -237,8 +245,7 @@ QUESTIONS = (
         id="other_skills",
         section="Benefits",
         text="Must the same model go on doing other things well?",
-        why="Tuning for one task can cost a model its other abilities. That is not measured here unless test examples "
-        "for them are in the data.",
+        why="Tuning for one task can cost a model its other abilities: general knowledge, other languages, saying no.",
         kind="yes_no",
     ),
     Question(
@@ -293,6 +300,7 @@ def evidence(
     findings: Sequence[Finding],
     task: Task,
     split: SplitSummary,
+    side_effects: Sequence[SideEffect] = (),
 ) -> dict[str, str]:
     """What the data and the runs say on each question, by its id; questions without evidence are left out."""
     untuned, tuned = (_best([arm for arm in arms if arm.tuned == kind]) for kind in (False, True))
@@ -312,6 +320,7 @@ def evidence(
         "worthwhile_difference": _gain(comparisons, tuned),
         "shorter_prompts": _tokens(untuned, tuned)
         + _each(costs, best, lambda cost: f"${cost.usd_per_1000:,.4f} a 1,000"),
+        "other_skills": " ".join(_kept(effect) for effect in side_effects if tuned and effect.arm == tuned.name),
         "other_domains": _adapter(tuned),
     }
     return {name: text.strip() for name, text in found.items() if text.strip()}
@@ -408,6 +417,11 @@ def _tokens(untuned: ArmResult | None, tuned: ArmResult | None) -> str:
         return ""
     counts = [f"{arm.prompt_tokens:.0f} for {_label(arm)}" for arm in (untuned, tuned)]
     return f"Prompt tokens of a request: {' and '.join(counts)}. "
+
+
+def _kept(effect: SideEffect) -> str:
+    before, after = round(effect.base * effect.n), round(effect.tuned * effect.n)
+    return f"{effect.ability.capitalize()}: {before} of {effect.n} prompts handled before tuning, {after} after."
 
 
 def _adapter(tuned: ArmResult | None) -> str:

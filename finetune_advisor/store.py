@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from finetune_advisor.errors import NoSpace, StoreProblem
-from finetune_advisor.records import Failure, Part, Reply, Request, TrainingRun
+from finetune_advisor.records import Failure, Reply, Request, TrainingRun
 
 FILE = "store.sqlite"
 MIGRATIONS = (
@@ -180,7 +180,7 @@ class Store:
         rows = self._read("SELECT training FROM fits WHERE fit = ? AND training IS NOT NULL", fit)
         return _codec(TrainingRun).validate_json(rows[0][0]) if rows else None
 
-    def add(self, fit: str, part: Part, answered: Iterable[Stored]) -> None:
+    def add(self, fit: str, part: str, answered: Iterable[Stored]) -> None:
         """Store a batch of answers, all or none.
 
         Raises:
@@ -190,7 +190,7 @@ class Store:
         rows = [(fit, part, a.request.example_id, codec.dump_json(a).decode(), _now()) for a in answered]
         self._write("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", rows)
 
-    def answers(self, fit: str, part: Part) -> Mapping[str, Stored]:
+    def answers(self, fit: str, part: str) -> Mapping[str, Stored]:
         """All stored answers of a fit on a part, by example id."""
         codec = _codec(Stored)
         rows = self._read("SELECT example_id, body FROM answers WHERE fit = ? AND part = ?", fit, part)

@@ -32,11 +32,10 @@ from finetune_advisor.records import (
     TrainingRun,
     Verdict,
 )
+from sample_odds import HOSTILE, URDU, learning_curve, odds, prior, routes, side_effects
 
 MODEL = "SmolLM2-135M-Instruct"
 N = 60
-HOSTILE = '<script>alert("x")</script> [a](javascript:alert(1)) </script> =1+1 `tick` *star* | pipe'
-URDU = "میرا آرڈر ابھی تک نہیں پہنچا، براہِ کرم بتائیں کہ وہ کہاں ہے؟"
 LABELS = ("delivery_status", "refund_request", "change_address", "cancel_order", "warranty", "password_reset")
 
 PRICES = (
@@ -188,9 +187,17 @@ def cost(name: str, per_1000: str, one_off: str, break_even: int | None) -> Cost
         usd_training=Decimal("0.003") if Decimal(one_off) else Decimal(0),
         usd_one_off=Decimal(one_off),
         break_even_requests=break_even,
-        parts={"compute": value},
+        parts=parts(value * 40, Decimal(one_off)),
         assumptions=PRICES,
     )
+
+
+def parts(usd_per_month: Decimal, one_off: Decimal) -> Mapping[str, Decimal]:
+    training = Decimal("0.003")
+    reading = {"usd_per_month_reading": usd_per_month * 2 / 5, "usd_per_month_writing": usd_per_month * 3 / 5}
+    if not one_off:
+        return reading
+    return {**reading, "usd_one_off_tuning": one_off - training, "usd_one_off_training": training}
 
 
 def costs() -> tuple[Cost, ...]:
@@ -287,6 +294,8 @@ def verdict() -> Verdict:
         cautions=("Two labels have fewer than 10 test examples.",),
         best_tuned="LoRA",
         best_untuned="nearest examples",
+        odds=odds(),
+        prior=prior(),
     )
 
 
@@ -400,4 +409,13 @@ def sample_results(*, simulated: bool = False) -> Results:
         disagreements=disagreements(),
         provenance=provenance(),
         notes=("Token counts of the classical arm are zero by nature.",),
+        learning_curve=learning_curve(),
+        side_effects=side_effects(),
+        routes=routes(),
     )
+
+
+def without_new_facts(results: Results) -> Results:
+    """The same results as they were before odds, learning curves, side effects and routes existed."""
+    verdict = replace(results.verdict, odds=None, prior=None)
+    return replace(results, verdict=verdict, learning_curve=None, side_effects=(), routes=())

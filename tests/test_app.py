@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sample_results import HOSTILE, sample_results
+from sample_results import HOSTILE, sample_results, without_new_facts
 
 pytest.importorskip("streamlit", reason="the app needs streamlit")
 
@@ -105,6 +105,9 @@ def test_the_verdict_is_on_the_first_page(case: Path) -> None:
     text = words(shown("overview"))
     assert "NOT YET: tuning looks better" in text
     assert "Label 120 more test examples" in text
+    assert "### 86 of 100" in text
+    assert "a GO needs 90" in text
+    assert "is worth \\$263 on average and costs \\$180" in text
 
 
 def test_findings_can_be_filtered(case: Path) -> None:
@@ -137,7 +140,10 @@ def test_many_examples_come_in_pages(case: Path) -> None:
     assert sum("Test example" in each.value for each in shown("examples").caption) == 5
 
 
-@pytest.mark.parametrize("part", ["Quality", "Cost", "Settings and training", "Your answers"])
+PARTS = ["Quality", "How sure", "Cost", "More data", "Side effects", "Settings and training", "Your answers"]
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_every_part_of_the_results_page(case: Path, part: str) -> None:
     write(case, sample_results())
     at = shown("scores").segmented_control(key="part").set_value(part).run()
@@ -145,6 +151,30 @@ def test_every_part_of_the_results_page(case: Path, part: str) -> None:
     charts = at.get("plotly_chart")
     assert all(chart.proto.alt for chart in charts)
     assert len([button for button in at.get("download_button") if button.proto.id.endswith("-csv")]) == len(charts)
+
+
+def test_parts_without_results_are_not_offered(case: Path) -> None:
+    write(case, sample_results())
+    assert shown("scores").segmented_control(key="part").options == PARTS
+    write(case, without_new_facts(sample_results()))
+    old = [part for part in PARTS if part not in {"How sure", "More data", "Side effects"}]
+    assert shown("scores").segmented_control(key="part").options == old
+
+
+@pytest.mark.parametrize(
+    ("part", "kinds", "says"),
+    [
+        ("How sure", 1, "The questionnaire alone would have said NO-GO"),
+        ("Cost", 4, "can turn the answer alone"),
+        ("More data", 1, "Yes, more training examples would help"),
+        ("Side effects", 1, "Tuning has cost abilities"),
+    ],
+)
+def test_new_facts_stand_in_their_part(case: Path, part: str, kinds: int, says: str) -> None:
+    write(case, sample_results())
+    at = shown("scores").segmented_control(key="part").set_value(part).run()
+    assert says in words(at)
+    assert len(at.get("plotly_chart")) == kinds
 
 
 def test_hostile_text_is_shown_as_text(case: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune_advisor.charts import COLOURS, SYMBOLS, figure, pareto
+from finetune_advisor.charts import DRAW, figure
+from finetune_advisor.charts.marks import ASSUMPTION, COLOURS, SYMBOLS
+from finetune_advisor.charts.quality import pareto
 from finetune_advisor.report.blocks import Cell, Chart
 from finetune_advisor.report.build import build
 from sample_results import sample_results
@@ -68,7 +70,7 @@ def test_no_arm_beats_one_on_the_front(pairs: list[tuple[int, int]]) -> None:
 def test_a_free_arm_stands_left_of_the_cheapest() -> None:
     traces = named(replace(CHARTS["quality_cost"], rows=(row("free", 0, 0.5), row("paid", 0.03, 0.6))))
     assert 0 < traces["free"]["x"][0] < 0.03
-    assert "$0 per 1,000" in traces["free"]["hovertemplate"]
+    assert "&#36;0 per 1,000" in traces["free"]["hovertemplate"]
 
 
 def test_guides_become_lines() -> None:
@@ -89,6 +91,105 @@ def test_loss_tells_training_from_validation() -> None:
     dashes = {name: trace["line"]["dash"] for name, trace in named(CHARTS["loss"]).items()}
     assert dashes["LoRA, train"] == "solid"
     assert dashes["LoRA, validation"] == "dash"
+
+
+def test_net_values_have_intervals_and_say_how_often_they_are_best() -> None:
+    lora = named(CHARTS["odds"])["LoRA"]
+    assert lora["x"] == [8629.0]
+    assert (lora["error_x"]["array"], lora["error_x"]["arrayminus"]) == ([9311.0 - 8629.0], [8629.0 - 7702.0])
+    layout = drawn(CHARTS["odds"])["layout"]
+    assert any("best in 81 of 100" in label for label in layout["yaxis"]["ticktext"])
+    assert [shape["x0"] for shape in layout["shapes"]] == [0]
+
+
+def ends(trace: Any) -> list[float]:
+    """Where horizontal bars end that do not start at zero."""
+    return [base + length for base, length in zip(trace["base"], trace["x"], strict=True)]
+
+
+def test_the_tornado_reaches_both_ends_of_every_assumption_widest_first() -> None:
+    chart = CHARTS["tornado"]
+    low, high = drawn(chart)["data"]
+    assert ends(low) == pytest.approx([each["advantage_at_low"] for each in chart.rows])
+    assert ends(high) == pytest.approx([each["advantage_at_high"] for each in chart.rows])
+    widths = [abs(float(str(r["advantage_at_high"])) - float(str(r["advantage_at_low"]))) for r in chart.rows]
+    assert widths == sorted(widths, reverse=True)
+    assert (low["name"], high["name"]) == ("assumption at its low end", "assumption at its high end")
+    assert low["marker"]["color"] != high["marker"]["color"]
+
+
+def test_the_tornado_marks_even_what_is_likely_and_the_turning_points() -> None:
+    layout = drawn(CHARTS["tornado"])["layout"]
+    assert [shape["x0"] for shape in layout["shapes"]] == [0, pytest.approx(1236, rel=0.01)]
+    labels = layout["yaxis"]["ticktext"]
+    assert "even at 9,700" in labels[0]
+    assert "20,000 to 80,000" in labels[0]
+    assert sum("even at" in label for label in labels) == 4
+
+
+def test_a_tornado_of_scores_is_drawn_in_points() -> None:
+    rows = (
+        {**CHARTS["tornado"].rows[0], "advantage_at_low": -0.02, "advantage_at_high": 0.1, "advantage_unit": "score"},
+    )
+    low, high = drawn(replace(CHARTS["tornado"], rows=rows, guides={"most likely": 0.04}))["data"]
+    assert (ends(low), ends(high)) == ([-2.0], [10.0])
+    assert low["base"] == [4.0]
+
+
+def test_a_bar_that_does_not_reach_what_is_expected_is_drawn_from_its_nearer_end() -> None:
+    rows = ({**CHARTS["tornado"].rows[0], "advantage_at_low": 10, "advantage_at_high": 50},)
+    low, high = drawn(replace(CHARTS["tornado"], rows=rows, guides={"most likely": 100.0}))["data"]
+    assert (low["base"], ends(low), ends(high)) == ([50], [10], [50])
+
+
+def test_the_learning_curve_has_a_marker_per_seed_and_a_band_around_the_forecast() -> None:
+    traces = named(CHARTS["learning"])
+    assert traces["measured, seed 2"]["x"] == [60, 120, 240]
+    assert traces["measured, seed 2"]["y"] == [0.7, 0.83, 0.91]
+    seeds = [trace["marker"]["symbol"] for name, trace in traces.items() if name.startswith("measured")]
+    assert len(set(seeds)) == 3
+    assert traces["expected"]["y"] == [0.66, 0.9, 0.94, 0.96]
+    assert traces["95% interval"]["y"] == [0.62, 0.87, 0.9, 0.9, 0.99, 0.97, 0.92, 0.7]
+
+
+def test_a_learning_curve_without_a_forecast_is_drawn_too() -> None:
+    chart = CHARTS["learning"]
+    measured = replace(chart, rows=tuple(each for each in chart.rows if each["what"] == "measured"))
+    assert set(named(measured)) == {"measured, seed 1", "measured, seed 2", "measured, seed 3"}
+
+
+def test_side_effects_show_base_tuned_and_the_interval_of_the_change() -> None:
+    chart = CHARTS["side_effects"]
+    found = {trace.get("name"): trace for trace in drawn(chart)["data"]}
+    tuned = found["tuned, with the 95% interval of the change"]
+    assert found["base model"]["x"][1] == pytest.approx(11 / 12)
+    assert tuned["x"][1] == pytest.approx(4 / 12)
+    assert tuned["x"][1] + tuned["error_x"]["array"][1] == pytest.approx(11 / 12 - 0.27)
+    assert tuned["x"][1] - tuned["error_x"]["arrayminus"][1] == pytest.approx(11 / 12 - 0.83)
+    assert tuned["x"][2] - tuned["error_x"]["arrayminus"][2] == 0
+    assert "cannot be told" in tuned["hovertext"][2]
+
+
+def test_costs_by_kind_add_up_to_a_year() -> None:
+    bars = {trace["name"]: trace["x"] for trace in drawn(CHARTS["ownership"])["data"]}
+    assert list(bars) == ["Requests", "Set-up work", "Training"]
+    assert sum(values[0] for values in bars.values()) == pytest.approx(0.0013 * 40 * 12 + 170)
+
+
+def test_every_kind_of_chart_is_in_the_sample() -> None:
+    assert CHARTS.keys() == DRAW.keys()
+
+
+@pytest.mark.parametrize("kind", sorted(DRAW))
+def test_no_text_of_others_becomes_markup_in_a_chart(kind: str) -> None:
+    """Plotly reads a few tags in labels; ours are breaks, bold names and small lines."""
+    chart = next(chart for chart in CHARTS.values() if chart.kind == kind)
+    hostile = "<a href='javascript:x'>y</a><script>"
+    free = ("arm", "assumption", "says", "ability")
+    rows = tuple({key: hostile if key in free else value for key, value in each.items()} for each in chart.rows)
+    text = json.dumps(json.loads(figure(replace(chart, rows=rows)).to_json()), ensure_ascii=False)
+    assert "<a " not in text
+    assert "<script" not in text
 
 
 def test_two_models_of_one_approach_have_different_markers() -> None:
@@ -126,7 +227,7 @@ def luminance(colour: str) -> float:
     return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), channels(colour), strict=True))
 
 
-@pytest.mark.parametrize("colour", COLOURS.values())
+@pytest.mark.parametrize("colour", [*COLOURS.values(), ASSUMPTION])
 def test_every_colour_stands_out_on_light_and_dark(colour: str) -> None:
     """WCAG 2.2, 1.4.11: at least 3 to 1 for graphics; #14171a is the report's dark page."""
     for page in ("#ffffff", "#14171a"):

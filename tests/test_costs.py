@@ -1,4 +1,4 @@
-"""Prices and the cost model: published worked examples, formula C10, and what must hold for any numbers."""
+"""The cost model: published worked examples, formulas C10 to C12, and what must hold for any numbers."""
 
 from __future__ import annotations
 
@@ -7,103 +7,31 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune_advisor.costs import model, prices
+from finetune_advisor.costs.caching import CachingRule
 from finetune_advisor.errors import BadInput
-from finetune_advisor.records import ArmResult, Interval, Price, TrainingRun
+from finetune_advisor.records import ArmResult
+from sample_costs import FIVE_MINUTES, ONE_HOUR, arm, dollars, machine, money, run, tokens, work
 
-TODAY = date(2026, 11, 22)
 TABLE = prices.load()
 D = Decimal
 
-
-def arm(name: str = "few-shot", **changes: Any) -> ArmResult:
-    plain = ArmResult(
-        name=name,
-        approach="few_shot",
-        model="m",
-        settings={},
-        tuned=False,
-        simulated=False,
-        metric="label",
-        n=100,
-        score=0.8,
-        interval=Interval(low=0.7, high=0.9),
-        example_ids=(),
-        scores=(),
-        failures=0,
-        format_failures=0,
-        wrong=20,
-        extras={},
-        prompt_tokens=0,
-        cached_tokens=0,
-        completion_tokens=0,
-        seconds=0,
-        prefill_seconds=0,
-    )
-    return replace(plain, **changes)
-
-
-def run(*, tokens: int = 0, seconds: float = 0) -> TrainingRun:
-    return TrainingRun(
-        adapter="",
-        base="",
-        options={},
-        examples=10,
-        steps=1,
-        best_step=1,
-        tokens=tokens,
-        trainable_parameters=1,
-        seconds=seconds,
-    )
-
-
-def dollars(value: str, unit: str = "usd_per_hour") -> Price:
-    return prices.given("test", value, unit)
-
-
-def machine(usd_per_hour: str = "0.10", utilisation: str = "1") -> model.MachinePricing:
-    return model.MachinePricing(usd_per_hour=dollars(usd_per_hour), utilisation=dollars(utilisation, "share"))
-
-
-def tokens(full: str, cached: str | None, output: str, training: str | None = None) -> model.TokenPricing:
-    return model.TokenPricing(
-        usd_per_mtok_input=dollars(full, "usd_per_mtok_input"),
-        usd_per_mtok_cached=dollars(cached, "usd_per_mtok_cached") if cached else None,
-        usd_per_mtok_output=dollars(output, "usd_per_mtok_output"),
-        usd_per_mtok_training=dollars(training, "usd_per_mtok_training") if training else None,
-    )
-
-
-def money(
-    pricing: model.Pricing | None = None, volume: int = 10_000, labour: model.Labour | None = None
-) -> model.MoneyAssumptions:
-    return model.MoneyAssumptions(
-        requests_per_month=volume,
-        machine=machine(),
-        pricing={"m": pricing} if pricing else {},
-        labour=labour or model.Labour(),
-    )
-
-
-def work(hours: dict[model.Work, str]) -> model.Labour:
-    return model.Labour(
-        usd_per_hour=dollars("80"),
-        hours={name: dollars(value, "hours") for name, value in hours.items()},
-    )
+figures = st.floats(0, 1e6, allow_nan=False)
+usd = st.decimals(0, 1000, places=4)
 
 
 def test_few_shot_on_the_cheap_frontier_model_costs_what_the_worked_example_says() -> None:
-    table = prices.PriceTable(TABLE.rows)
+    """Providers, section 0, point 4. At so many requests the prompt is always cached, as the example takes it to be."""
     few_shot = arm(prompt_tokens=2000, cached_tokens=1800, completion_tokens=100)
-    priced = model.cost(few_shot, money(model.pricing(table, "gpt-6-luna")))
+    priced = model.cost(few_shot, money(model.pricing(TABLE, "gpt-6-luna"), volume=100_000_000))
     assert priced.usd_per_1000_uncached == D("0.250")
-    assert priced.usd_per_1000 == D("0.088")
+    assert float(priced.usd_per_1000) == pytest.approx(0.088)
 
 
 def test_a_fine_tuned_model_with_a_short_prompt_costs_what_the_worked_example_says() -> None:
@@ -124,7 +52,9 @@ def test_without_a_cached_price_cached_tokens_cost_the_full_price() -> None:
 
 def test_a_published_training_costs_what_its_author_paid() -> None:
     """CodeLlama-7B, 1:29:58 on a g5.2xlarge at $1.212 an hour: $1.8 in the author's words (published results A7)."""
-    assumptions = replace(money(), machine=machine(str(TABLE.get("a10g", TODAY)["usd_per_hour"].value), "0.25"))
+    assumptions = replace(
+        money(), machine=machine(str(TABLE.get("a10g", date(2026, 11, 22))["usd_per_hour"].value), "0.25")
+    )
     tuned = arm("lora", tuned=True, training=run(seconds=5398))
     assert round(model.cost(tuned, assumptions).usd_training, 2) == D("1.82")
 
@@ -179,7 +109,7 @@ def test_upkeep_delays_the_break_even_by_what_it_eats_of_the_saving() -> None:
 def test_shared_labour_counts_for_every_arm_and_the_rest_for_tuned_arms_only() -> None:
     assumptions = replace(
         money(labour=work({"data": "10", "evaluation": "5", "tuning": "3", "deployment": "2", "upkeep": "1"})),
-        retrain_every_months=6,
+        trainings=model.TrainingPlan(retrain_every_months=6),
     )
     untuned = model.cost(arm(), assumptions)
     tuned = model.cost(arm("lora", tuned=True, training=run(seconds=36_000)), assumptions)
@@ -188,17 +118,70 @@ def test_shared_labour_counts_for_every_arm_and_the_rest_for_tuned_arms_only() -
     assert round(tuned.usd_per_month, 6) == D("80.166667")
 
 
-@pytest.mark.parametrize("pricing", [machine("2", "0.3"), tokens("1", "0.1", "2", "3")])
-def test_parts_add_up_and_have_titles(pricing: model.Pricing) -> None:
-    measured = arm(prompt_tokens=3000, cached_tokens=1500, completion_tokens=7, seconds=0.3, prefill_seconds=0.1)
-    tuned = replace(measured, tuned=True, training=run(tokens=999, seconds=100))
-    priced = model.cost(
-        tuned, replace(money(pricing, labour=work({"data": "1", "upkeep": "2"})), retrain_every_months=3)
+def everything(pricing: model.Pricing) -> model.MoneyAssumptions:
+    """Assumptions in which no kind of cost is zero."""
+    hours: dict[model.Work, str] = {name: "2" for name in get_args(model.Work)}
+    return replace(
+        money(pricing, labour=work(hours)),
+        labels=model.Labels(number=dollars("100", "labels"), usd_each=dollars("0.5", "usd_per_label")),
+        trainings=model.TrainingPlan(
+            runs=dollars("3", "runs"), failed_share=dollars("0.25", "share"), retrain_every_months=3
+        ),
+        search=model.Search(seconds=dollars("0.1", "seconds_per_search")),
+        judging=model.Judging(share=dollars("0.1", "share"), usd_each=dollars("0.02", "usd_per_judged_request")),
+        batch_share=dollars("0.5", "share"),
+        hosting_usd_per_month=dollars("10", "usd_per_month"),
+        retires={"m": dollars("6", "months")},
     )
-    monthly = sum(usd for name, usd in priced.parts.items() if name.startswith("usd_per_month_"))
-    assert float(monthly) == pytest.approx(float(priced.usd_per_month))
-    assert float(sum(priced.parts.values()) - monthly) == pytest.approx(float(priced.usd_one_off))
+
+
+def loaded(**changes: Any) -> ArmResult:
+    """An arm in which nothing measured is zero."""
+    figures: dict[str, Any] = {
+        "prompt_tokens": 3000,
+        "cached_tokens": 1500,
+        "completion_tokens": 7,
+        "seconds": 0.3,
+        "prefill_seconds": 0.1,
+        "settings": {"retriever": "hybrid"},
+    }
+    return arm(**(figures | changes))
+
+
+PRICINGS = [machine("2", "0.3"), machine("2", "0.3", always_on=True), tokens("1", "0.1", "2", "3")]
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+@pytest.mark.parametrize("pricing", PRICINGS)
+def test_parts_add_up_and_have_titles_and_drivers(pricing: model.Pricing, tuned: bool) -> None:
+    training = run(tokens=999, seconds=100) if tuned else None
+    priced = model.cost(loaded(tuned=tuned, training=training), everything(pricing))
+    by_time = {when: [n for n in priced.parts if model.PARTS[n].when == when] for when in ("month", "once")}
+    assert float(sum(priced.parts[n] for n in by_time["month"])) == pytest.approx(float(priced.usd_per_month))
+    assert float(sum(priced.parts[n] for n in by_time["once"])) == pytest.approx(float(priced.usd_one_off))
     assert set(priced.parts) <= set(model.PARTS)
+
+
+def test_every_part_of_the_table_can_be_paid_for() -> None:
+    training = run(tokens=999, seconds=100)
+    arms = [loaded(tuned=True, training=training), loaded(approach="classical")]
+    cold = replace(everything(tokens("1", "0.1", "2", "3")), requests_per_month=1000)
+    every = [everything(pricing) for pricing in PRICINGS]
+    every[2] = replace(cold, pricing={"m": replace(tokens("1", "0.1", "2", "3"), caching=FIVE_MINUTES)})
+    paid = {name for each in arms for one in every for name, usd in model.cost(each, one).parts.items() if usd}
+    assert paid == set(model.PARTS)
+
+
+@given(st.integers(1, 10**7), st.integers(1, 50))
+def test_the_parts_that_volume_drives_and_only_they_follow_it(volume: int, times: int) -> None:
+    one, more = (
+        model.cost(loaded(), replace(everything(tokens("1", "0.1", "2")), requests_per_month=each))
+        for each in (volume, volume * times)
+    )
+    for name, part in model.PARTS.items():
+        if name in one.parts:
+            factor = times if "volume" in part.drivers else 1
+            assert float(more.parts[name]) == pytest.approx(float(one.parts[name]) * factor), name
 
 
 def test_every_figure_that_went_in_is_listed_with_its_basis() -> None:
@@ -206,7 +189,8 @@ def test_every_figure_that_went_in_is_listed_with_its_basis() -> None:
     priced = model.cost(tuned, money(model.pricing(TABLE, "l4"), labour=work({"tuning": "4"})))
     by_unit = {(price.unit, price.basis): price for price in priced.assumptions}
     assert by_unit["usd_per_hour", "source"].checked == "2026-11-22"
-    assert by_unit["share", "assumed"].value == D("0.5")
+    shares = [price.value for price in priced.assumptions if (price.unit, price.basis) == ("share", "assumed")]
+    assert D("0.5") in shares
     assert by_unit["seconds_per_request", "measured"].source == "mean of 100 test requests"
     assert by_unit["hours", "user"].value == 4
     assert by_unit["requests_per_month", "user"].value == 10_000
@@ -221,14 +205,84 @@ def test_zero_volume_costs_upkeep_only() -> None:
     assert priced.break_even_requests is None
 
 
+@pytest.mark.parametrize(
+    ("parameters", "tokens_of_prompt", "queries", "queries_cached"),
+    [("175e9", 103, 18.9, 738), ("13e9", 103, 257, 17_532), ("6.7e9", 103, 503, 109_782)],
+)
+def test_t_few_pays_back_after_the_published_number_of_queries(
+    parameters: str, tokens_of_prompt: int, queries: float, queries_cached: int
+) -> None:
+    """Liu et al. 2022, table 1, in FLOPs: 2N a token to answer in context, N a token for T0 11B, 3N to train it.
+
+    41 demonstrations of 98 tokens stand before a query of 103; computed once and cached, they are the rival's set-up
+    (published results A1).
+    """
+    demonstrations, flops = 41 * 98, {"rival": 2 * D(parameters), "t-few": D("11e9")}
+    paid = {name: tokens(str(each * 10**6), "0", "0", str(3 * D("11e9") * 10**6)) for name, each in flops.items()}
+    assumptions = replace(money(), pricing=paid)
+    few = arm("t-few", tuned=True, prompt_tokens=tokens_of_prompt, training=run(tokens=1000 * 8 * tokens_of_prompt))
+    rival = arm("rival", prompt_tokens=demonstrations + tokens_of_prompt)
+    assert model.cost(few, assumptions, rival).break_even_requests == math.ceil(queries)
+    cached = model.cost(replace(rival, cached_tokens=demonstrations), assumptions)
+    cached = replace(cached, usd_one_off=demonstrations * flops["rival"])
+    found = model.extra(model.cost(few, assumptions), cached, 10_000).break_even_requests(10_000)
+    assert found == pytest.approx(queries_cached, abs=1)
+
+
+def often(rule: CachingRule, share: float) -> int:
+    """The volume at which that share of requests finds the cache warm: share = 1 - exp(-rate * lifetime)."""
+    per_second = -math.log(1 - share) / rule.lifetime_seconds
+    return round(per_second * 86_400 * 365.25 / 12)
+
+
+@pytest.mark.parametrize(
+    ("rule", "uses", "pays"),
+    [(FIVE_MINUTES, 1, False), (FIVE_MINUTES, 2, True), (ONE_HOUR, 2, False), (ONE_HOUR, 3, True)],
+)
+def test_the_five_minute_cache_pays_from_the_second_use_and_the_hour_from_the_third(
+    rule: CachingRule, uses: int, pays: bool
+) -> None:
+    """1.25 + 0.1 < 2 and 2 + 0.2 < 3, but 2 + 0.1 > 2 (formula C11): of so many uses all but the first are warm."""
+    shared = arm(prompt_tokens=5000, cached_tokens=5000)
+    cached = replace(tokens("1", None, "1"), caching=rule)
+    priced = model.cost(shared, money(cached, volume=often(rule, 1 - 1 / uses)))
+    assert (priced.usd_per_1000 < priced.usd_per_1000_uncached) is pays
+
+
+def test_a_cache_is_warm_as_often_as_requests_come_within_its_lifetime() -> None:
+    """1 - exp(-rate * lifetime) of 2,000 tokens at a tenth of the price, the rest written again at 1.25 times it."""
+    cached = replace(tokens("1", None, "1"), caching=FIVE_MINUTES)
+    shared = arm(prompt_tokens=2500, cached_tokens=2000)
+    priced = model.cost(shared, money(cached, volume=often(FIVE_MINUTES, 0.75)))
+    assert float(priced.usd_per_1000) == pytest.approx(0.5 + 2 * (0.75 * 0.1 + 0.25 * 1.25), rel=1e-3)
+    warm = next(price for price in priced.assumptions if "cached" in price.name and price.unit == "share")
+    assert float(warm.value) == pytest.approx(0.75, rel=1e-3) and warm.source == "formula C11"
+
+
+def test_requests_that_can_wait_cost_half() -> None:
+    half = {f"usd_per_mtok_{kind}_batch": dollars("0.5", f"usd_per_mtok_{kind}_batch") for kind in ("input", "output")}
+    plain = tokens("1", None, "1")
+    asked = arm(prompt_tokens=1000, completion_tokens=1000)
+    waiting = replace(money(replace(plain, **half)), batch_share=dollars("0.6", "share"))
+    assert model.cost(asked, money(plain)).usd_per_1000 == D(2)
+    assert model.cost(asked, waiting).usd_per_1000 == D("1.4")
+    assert model.cost(asked, replace(money(plain), batch_share=dollars("0.6", "share"))).usd_per_1000 == D(2)
+
+
+def test_discounts_for_cached_and_for_waiting_requests_do_not_stack_unless_listed() -> None:
+    """Gemini's do not, the cache wins; OpenAI lists cached tokens in a batch (formula C12, providers 1.1)."""
+    batch = {"usd_per_mtok_input_batch": dollars("0.5", "usd_per_mtok_input_batch")}
+    listed = {"usd_per_mtok_cached_batch": dollars("0.05", "usd_per_mtok_cached_batch")}
+    shared, wait = arm(prompt_tokens=3000, cached_tokens=2000), {"batch_share": dollars("1", "share")}
+    plain = replace(tokens("1", "0.1", "1"), **batch)
+    assert model.cost(shared, replace(money(plain), **wait)).usd_per_1000 == D("0.7")
+    assert model.cost(shared, replace(money(replace(plain, **listed)), **wait)).usd_per_1000 == D("0.6")
+
+
 def test_break_even_quality_is_the_one_openai_published() -> None:
     """Success +20; failure: 95% escalate at 40, 5% churn at 1,000 (published results A5)."""
     assert model.break_even_quality(D(20), D("0.95") * 40 + D("0.05") * 1000) == pytest.approx(0.8148, abs=5e-5)
     assert model.break_even_quality(D(0), D(0)) == 0
-
-
-figures = st.floats(0, 1e6, allow_nan=False)
-usd = st.decimals(0, 1000, places=4)
 
 
 @given(figures, figures, figures, figures, usd, usd)
@@ -242,6 +296,17 @@ def test_more_is_never_cheaper_and_caching_never_dearer(
     assert one.usd_per_1000 <= one.usd_per_1000_uncached
     assert one.usd_per_1000 <= two.usd_per_1000
     assert one.usd_per_month <= two.usd_per_month
+
+
+@given(st.floats(1, 2), st.floats(0, 1), st.integers(0, 10**7), st.integers(0, 5000))
+def test_caching_is_dearer_only_where_writing_to_the_cache_costs_more(
+    write_share: float, read_share: float, volume: int, shared: int
+) -> None:
+    rule = replace(FIVE_MINUTES, write_share=write_share, read_share=read_share)
+    asked = arm(prompt_tokens=5000, cached_tokens=shared)
+    priced = model.cost(asked, money(replace(tokens("1", None, "1"), caching=rule), volume=volume))
+    dearer = priced.usd_per_1000 - priced.usd_per_1000_uncached
+    assert dearer <= D(str(write_share - 1)) * shared / 1000 + D("1e-9")
 
 
 @given(st.floats(0, 1e4), st.floats(0, 1e4), figures, figures, st.decimals("0.01", 1, places=2))
@@ -279,99 +344,28 @@ def test_wrong_units_and_contradictory_prices_are_refused() -> None:
 
 
 def test_nonsense_assumptions_are_refused() -> None:
+    with pytest.raises(BadInput, match="below the mean"):
+        replace(money(volume=73_000), peak_requests_per_hour=dollars("99", "requests_per_hour"))
+    with pytest.raises(BadInput, match="every request"):
+        replace(money(), batch_share=dollars("1.1", "share"))
+    with pytest.raises(BadInput, match="every answer"):
+        model.Judging(share=dollars("2", "share"), usd_each=dollars("1", "usd_per_judged_request"))
+    with pytest.raises(BadInput, match="not a plan"):
+        model.TrainingPlan(failed_share=dollars("1", "share"))
+    with pytest.raises(BadInput, match="length of a question"):
+        model.Search(question_tokens=dollars("9", "tokens_per_question"))
+    with pytest.raises(BadInput, match="discount rate"):
+        model.annuity(12, -0.1)
     with pytest.raises(BadInput, match="negative"):
         money(volume=-1)
     with pytest.raises(BadInput, match="months"):
         replace(money(), horizon_months=0)
     with pytest.raises(BadInput, match="negative"):
-        replace(money(), usd_per_wrong_answer=D(-1))
+        model.Worth(usd_per_wrong_answer=dollars("-1", "usd_per_answer"))
     with pytest.raises(BadInput, match="what an hour costs"):
         model.Labour(hours={"data": dollars("1", "hours")})
     with pytest.raises(BadInput, match="no work named"):
         model.Labour(usd_per_hour=dollars("80"), hours={cast(model.Work, "lunch"): dollars("1", "hours")})
-
-
-def test_the_shipped_prices_are_the_reference_ones_and_each_names_its_source() -> None:
-    luna = TABLE.get("gpt-6-luna", TODAY)
-    assert [luna[f"usd_per_mtok_{kind}"].value for kind in ("input", "cached", "output")] == [
-        D("0.10"),
-        D("0.01"),
-        D("0.50"),
-    ]
-    assert {"t4", "l4", "a10g", "a100-80", "h100", "cpu-2vcpu", "gpt-4.1-mini"} <= set(TABLE.names)
-    assert all(row.price.source and row.price.checked for row in TABLE.rows)
-    assert TABLE.get("cpu-2vcpu", TODAY)["usd_per_hour"].basis == "assumed"
-
-
-def test_training_that_no_longer_is_sold_is_marked_and_ends_before_the_model_does() -> None:
-    name = "ft:gpt-4o-mini-2024-07-18"
-    assert "last published" in TABLE.get(name, TODAY)["usd_per_mtok_training"].source
-    assert "usd_per_mtok_training" not in TABLE.get(name, date(2027, 1, 10))
-    with pytest.raises(BadInput, match="2027-01-14"):
-        TABLE.get(name, date(2027, 1, 15))
-
-
-def test_an_unknown_price_is_asked_for_and_never_invented() -> None:
-    with pytest.raises(BadInput, match="gpt-9") as caught:
-        TABLE.get("gpt-9")
-    assert "gpt-6-luna" in caught.value.hint and "[[price]]" in caught.value.hint
-
-
-def test_a_users_row_goes_first_and_changes_the_version(tmp_path: Path) -> None:
-    own = tmp_path / "prices.toml"
-    own.write_text(
-        '[[price]]\nname = "l4"\nunit = "usd_per_hour"\nvalue = 0.44\n\n'
-        '[[price]]\nname = "ours"\nunit = "usd_per_hour"\nvalue = 2\nfrom = 2026-01-01\nuntil = 2026-06-30\n',
-        encoding="utf-8-sig",
-    )
-    table = prices.load(own)
-    price = table.get("l4", TODAY)["usd_per_hour"]
-    assert (price.value, price.basis, price.source) == (D("0.44"), "user", str(own))
-    assert table.get("ours", date(2026, 6, 30))["usd_per_hour"].value == 2
-    for outside in (date(2025, 12, 31), date(2026, 7, 1)):
-        with pytest.raises(BadInput, match="holds on"):
-            table.get("ours", outside)
-    assert table.version != TABLE.version == prices.load().version
-
-
-def test_the_last_row_in_force_counts() -> None:
-    old = next(row for row in TABLE.rows if row.price.name == "t4")
-    new = replace(old, price=replace(old.price, value=D(9)), start=date(2027, 1, 1))
-    table = prices.PriceTable((*TABLE.rows, new))
-    assert table.get("t4", date(2026, 12, 31))["usd_per_hour"].value == D("0.526")
-    assert table.get("t4", date(2027, 1, 1))["usd_per_hour"].value == 9
-
-
-def test_age_counts_from_the_oldest_dated_source_that_is_in_force() -> None:
-    assert TABLE.age_days(date(2026, 11, 22)) == 386
-    assert TABLE.age_days(date(2027, 1, 10)) == 62
-    assert prices.age_days([dollars("1")], TODAY) == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("[[price]]\nname = ", "not valid TOML"),
-        ('[[price]]\nname = "x"\nunit = "usd_per_hour"\nvalue = -1\n', "price number 1 value"),
-        ('[[price]]\nname = "x"\nunit = "usd_per_hour"\nvalue = nan\n', "price number 1 value"),
-        ('[[price]]\nname = "x"\nunit = "eur_per_hour"\nvalue = 1\n', "price number 1 unit"),
-        ('[[price]]\nname = "x"\nunit = "usd_per_hour"\nvalue = 1\ncolour = "red"\n', "price number 1 colour"),
-        ("", "price"),
-    ],
-)
-def test_an_unusable_price_file_is_one_sentence(text: str, says: str, tmp_path: Path) -> None:
-    own = tmp_path / "prices.toml"
-    own.write_text(text, encoding="utf-8")
-    with pytest.raises(BadInput, match=says):
-        prices.load(own)
-
-
-def test_an_unreadable_price_file_is_one_sentence(tmp_path: Path) -> None:
-    binary = tmp_path / "prices.toml"
-    binary.write_bytes("[[price]]".encode("utf-16"))
-    for path in (binary, tmp_path / "none.toml"):
-        with pytest.raises(BadInput, match="cannot be read"):
-            prices.load(path)
 
 
 def test_a_model_without_all_its_token_prices_is_asked_for(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_choices_belong_to_choice_questions_and_hold_their_default() -> None:
 
 def test_good_answers_pass() -> None:
     questions.check({})
-    questions.check({"task": "Sort mail", "prompting": "not tried", "latency_seconds": 2, "data_may_leave": False})
+    questions.check({"task": "Sort mail", "prompting": "not tried", "more_examples": 2, "data_may_leave": False})
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_good_answers_pass() -> None:
         ({"colour": "red"}, "no question 'colour'"),
         ({"requests_per_month": 5}, r"belongs under \[money\]"),
         ({"needed_score": 0.5}, r"belongs under \[goal\]"),
-        ({"latency_seconds": "2"}, "latency_seconds has to be a number"),
-        ({"latency_seconds": -1}, "number of 0 or more"),
-        ({"latency_seconds": math.nan}, "number of 0 or more"),
-        ({"latency_seconds": math.inf}, "number of 0 or more"),
-        ({"latency_seconds": True}, "number of 0 or more"),
+        ({"more_examples": "2"}, "more_examples has to be a number"),
+        ({"more_examples": -1}, "number of 0 or more"),
+        ({"more_examples": math.nan}, "number of 0 or more"),
+        ({"more_examples": math.inf}, "number of 0 or more"),
+        ({"more_examples": True}, "number of 0 or more"),
         ({"data_may_leave": "yes"}, "true or false"),
         ({"prompting": "great"}, "one of: not tried"),
         ({"task": 3}, "has to be text"),

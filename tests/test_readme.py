@@ -34,7 +34,7 @@ def test_every_command_line_is_known() -> None:
     assert {name for name, _ in lines} >= {"new", "check", "run", "app", "demo"}
     for name, rest in lines:
         options = {option for parameter in cli.main.commands[name].params for option in parameter.opts}
-        assert set(re.findall(r"--[a-z]+", rest)) <= options, name
+        assert set(re.findall(r"--[a-z-]+", rest)) <= options, name
 
 
 def test_every_make_target_is_there() -> None:
@@ -46,7 +46,8 @@ def test_every_make_target_is_there() -> None:
 def test_the_key_table_is_complete() -> None:
     sections = {
         "task": case.TaskSection, "data": case.DataSection, "models": case.ModelSection, "arms": case.ArmSection,
-        "goal": case.GoalSection, "money": case.MoneySection,
+        "goal": case.GoalSection, "money": case.MoneySection, "uncertainty": case.UncertaintySection,
+        "learning_curve": case.LearningCurveSection,
     }  # fmt: skip
     rows = re.findall(r"^\| `\[+(\w+)\]+ ?([^|]*)\|", README, re.MULTILINE)
     for name, section in sections.items():

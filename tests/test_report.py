@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,16 @@ from markdown_it import MarkdownIt
 from finetune_advisor.charts import figure
 from finetune_advisor.errors import BadInput, StoreProblem
 from finetune_advisor.records import Decision, Interval, LossPoint, Results
-from finetune_advisor.report.blocks import Block, Callout, Chart, Details, ExampleCard, Heading, Table
+from finetune_advisor.report.blocks import (
+    Block,
+    Callout,
+    Chart,
+    ChartKind,
+    Details,
+    ExampleCard,
+    Heading,
+    Table,
+)
 from finetune_advisor.report.build import build
 from finetune_advisor.report.csv import to_csv
 from finetune_advisor.report.document import from_json, to_json
@@ -215,7 +224,7 @@ def test_users_text_finds_its_own_direction(page_text: str) -> None:
 
 def test_each_chart_has_its_words_and_numbers(page_text: str) -> None:
     charts = [block for block in flat(build(RESULTS)) if isinstance(block, Chart)]
-    assert {chart.kind for chart in charts} == {"quality_cost", "break_even", "scores", "outcomes", "loss"}
+    assert {chart.kind for chart in charts} == set(get_args(ChartKind))
     labels = {attributes.get("aria-label") for _, attributes in Page(page_text).tags}
     assert {chart.alt for chart in charts} <= labels
 
@@ -237,7 +246,7 @@ def test_a_browser_draws_it_without_network_or_complaint(tmp_path: Path, width: 
         page.on("request", lambda request: asked.append(request.url))
         page.goto((tmp_path / "report.html").as_uri())
         page.wait_for_selector(".chart .main-svg")
-        assert page.locator(".chart:has(.main-svg)").count() == 5
+        assert page.locator(".chart:has(.main-svg)").count() == len(get_args(ChartKind))
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate("window.hit") is None
         assert page.locator("svg a[href^='javascript']").count() == 0

@@ -2,143 +2,67 @@
 
 What is counted where:
 
-* A request costs what was measured, times a price. On a machine that is seconds times its hourly price over its
-  utilisation (the share of paid time in which it answers), so idle time is in the price of a request and nowhere else.
-  From a provider it is tokens times token prices.
-* Labour to prepare the data and to evaluate counts for every arm alike: nobody can choose between arms without it.
-  Training, labour for tuning, deployment, upkeep and retraining are what only tuning needs: tuned arms alone pay them.
+* A request costs what was measured, times a price. From a provider that is tokens times token prices. On a machine it
+  is seconds times the hourly price over the utilisation (the share of paid time in which it answers): idle time is in
+  the price of a request and nowhere else. A machine that is always on is paid by the month instead, as many of them as
+  the peak takes: then idle time is in that part and nowhere else.
+* Labour to prepare the data, to evaluate and to watch the answers counts for every arm alike: nobody can choose
+  between arms without it. Labels are paid for by the arms that learn from them. Training, labour for tuning,
+  deployment, hosting, upkeep and retraining are what only tuning needs; maintaining prompts is what only the others do.
+* A base model that retires within the horizon costs every arm a new evaluation, and a tuned arm a new training too.
 * Break-even compares what an arm costs more at the start with what it saves per request (formula C10).
+
+"Do nothing" is the arm that costs and earns nothing; the verdict holds the others against it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from decimal import ROUND_CEILING, Decimal
-from typing import Literal, get_args
+from decimal import Decimal
 
-from finetune_advisor.costs.prices import PriceTable, assumed
+from finetune_advisor.costs import labour as work
+from finetune_advisor.costs.checks import check_figures
+from finetune_advisor.costs.horizon import Extra, annuity, extra, tco_usd
+from finetune_advisor.costs.hosting import HOURS_PER_MONTH, Load, load
+from finetune_advisor.costs.labour import Labels, Labour, TrainingPlan, Work
+from finetune_advisor.costs.parts import PARTS, Part
+from finetune_advisor.costs.prices import given
+from finetune_advisor.costs.pricing import HALF, MTOK, MachinePricing, Pricing, TokenPricing, pricing
+from finetune_advisor.costs.request import Judging, Search, answer_usd, number, searches, warm_share
+from finetune_advisor.costs.value import Worth, break_even_quality
 from finetune_advisor.errors import BadInput
 from finetune_advisor.records import ArmResult, Cost, Price
 
-PARTS = {
-    "usd_per_month_reading": "Machine time reading prompts, per month",
-    "usd_per_month_writing": "Machine time writing answers, per month",
-    "usd_per_month_input": "Prompt tokens, per month",
-    "usd_per_month_cached": "Cached prompt tokens, per month",
-    "usd_per_month_output": "Answer tokens, per month",
-    "usd_per_month_labour": "Upkeep labour, per month",
-    "usd_per_month_retraining": "Retraining, per month",
-    "usd_one_off_data": "Labour to prepare data, once",
-    "usd_one_off_evaluation": "Labour to evaluate, once",
-    "usd_one_off_tuning": "Labour to tune, once",
-    "usd_one_off_deployment": "Labour to deploy the tuned model, once",
-    "usd_one_off_training": "Training, once",
-}
-"""What `Cost.parts` may hold, with a title for each. The monthly parts add up to the monthly cost, the others to the
-one-off cost."""
+__all__ = [
+    "HALF",
+    "HOURS_PER_MONTH",
+    "PARTS",
+    "Extra",
+    "Judging",
+    "Labels",
+    "Labour",
+    "Load",
+    "MachinePricing",
+    "MoneyAssumptions",
+    "Part",
+    "Pricing",
+    "Search",
+    "TokenPricing",
+    "TrainingPlan",
+    "Work",
+    "Worth",
+    "annuity",
+    "break_even_quality",
+    "cost",
+    "extra",
+    "load",
+    "pricing",
+    "served_by",
+    "tco_usd",
+]
 
-MTOK = Decimal(1_000_000)
 _ZERO = Decimal(0)
-
-
-Work = Literal["data", "evaluation", "tuning", "deployment", "upkeep"]
-"""What people do: preparing data and evaluating for every arm, the rest for tuned arms; upkeep is hours a month."""
-
-HALF = assumed("utilisation", "0.5", "share", "a machine that answers half of the time it is paid for")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MachinePricing:
-    """A machine by the hour. `utilisation` is the share of paid time in which it answers, above 0 and at most 1."""
-
-    usd_per_hour: Price
-    utilisation: Price = HALF
-
-    def __post_init__(self) -> None:
-        _check(self.prices(), ["usd_per_hour", "share"])
-        if not 0 < self.utilisation.value <= 1:
-            raise BadInput(
-                f"A utilisation of {self.utilisation.value} is not possible.",
-                hint="It is the share of paid time in which the machine answers: above 0, at most 1.",
-            )
-
-    def prices(self) -> list[Price]:
-        """Every figure in it."""
-        return [self.usd_per_hour, self.utilisation]
-
-    def usd(self, seconds: Decimal) -> Decimal:
-        """What seconds of answering cost, the idle time around them included."""
-        return self.usd_per_hour.value * seconds / 3600 / self.utilisation.value
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenPricing:
-    """A provider's prices per million tokens.
-
-    `least_cached_tokens` is the shortest shared prefix that gets the cached price (1,024 at OpenAI); it is held
-    against the mean cached tokens of a request.
-    """
-
-    usd_per_mtok_input: Price
-    usd_per_mtok_output: Price
-    usd_per_mtok_cached: Price | None = None
-    usd_per_mtok_training: Price | None = None
-    least_cached_tokens: int = 1024
-
-    def __post_init__(self) -> None:
-        _check(self.prices(), self._by_unit())
-        if self.usd_per_mtok_cached and self.usd_per_mtok_cached.value > self.usd_per_mtok_input.value:
-            raise BadInput(
-                f"The cached price of {self.usd_per_mtok_input.name} is above its full price.",
-                hint="Swap the two, or leave the cached price out.",
-            )
-
-    def prices(self) -> list[Price]:
-        """Every figure in it."""
-        return list(self._by_unit().values())
-
-    def _by_unit(self) -> dict[str, Price]:
-        listed = {
-            "usd_per_mtok_input": self.usd_per_mtok_input,
-            "usd_per_mtok_cached": self.usd_per_mtok_cached,
-            "usd_per_mtok_output": self.usd_per_mtok_output,
-            "usd_per_mtok_training": self.usd_per_mtok_training,
-        }
-        return {unit: price for unit, price in listed.items() if price}
-
-    def cached(self, tokens: Decimal) -> Decimal:
-        """How many of the tokens that could be cached get the cached price."""
-        return tokens if self.usd_per_mtok_cached and tokens >= self.least_cached_tokens else _ZERO
-
-
-Pricing = MachinePricing | TokenPricing
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labour:
-    """Hours of work, each a `Price` in hours, and what an hour costs. Work that is not named counts as none."""
-
-    usd_per_hour: Price | None = None
-    hours: Mapping[Work, Price] = field(default_factory=dict[Work, Price])
-
-    def __post_init__(self) -> None:
-        _check(self.prices(), [*(["usd_per_hour"] if self.usd_per_hour else []), *["hours"] * len(self.hours)])
-        unknown = sorted(set(self.hours) - set(get_args(Work)))
-        if unknown:
-            raise BadInput(f"There is no work named {unknown[0]!r}.", hint=f"Known: {', '.join(get_args(Work))}.")
-        if self.usd_per_hour is None and any(hours.value for hours in self.hours.values()):
-            raise BadInput("Hours of work are given, but not what an hour costs.", hint="Give the hourly rate as well.")
-
-    def prices(self) -> list[Price]:
-        """Every figure in it."""
-        return [*([self.usd_per_hour] if self.usd_per_hour else []), *self.hours.values()]
-
-    def usd(self, work: Work) -> Decimal:
-        """What this work costs: once, or a month for upkeep."""
-        if self.usd_per_hour is None or work not in self.hours:
-            return _ZERO
-        return self.hours[work].value * self.usd_per_hour.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,29 +71,54 @@ class MoneyAssumptions:
 
     `pricing` is by arm name, which goes first (a provider's tuned models have prices of their own), or by model
     name. An arm that is not in it, or that has no model, ran on `machine` and is priced so, as is the training of a
-    model that is paid by token without a price for training. Where `retrain_every_months` is given, the training is
-    paid again at that pace.
+    model that is paid by token without a price for training. `hosting_usd_per_month` is what a tuned model's deployment
+    costs, in place of the price table's figure. `retires` says by arm or model name in how many months a model ends.
     """
 
     requests_per_month: int
     machine: MachinePricing
     pricing: Mapping[str, Pricing] = field(default_factory=dict[str, Pricing])
     labour: Labour = field(default_factory=Labour)
-    retrain_every_months: int | None = None
+    labels: Labels | None = None
+    trainings: TrainingPlan = field(default_factory=TrainingPlan)
+    search: Search = field(default_factory=Search)
+    judging: Judging | None = None
+    batch_share: Price | None = None
+    peak_requests_per_hour: Price | None = None
+    hosting_usd_per_month: Price | None = None
+    retires: Mapping[str, Price] = field(default_factory=dict[str, Price])
     horizon_months: int = 12
-    usd_per_right_answer: Decimal | None = None
-    usd_per_wrong_answer: Decimal | None = None
+    worth: Worth = field(default_factory=Worth)
 
     def __post_init__(self) -> None:
         if self.requests_per_month < 0:
             raise BadInput("The number of requests per month is negative.", hint="Give 0 or more.")
-        if min(self.horizon_months, self.retrain_every_months or 1) < 1:
-            raise BadInput("A number of months is below 1.", hint="Give the horizon and the retraining pace in months.")
-        if min(self.usd_per_right_answer or 0, self.usd_per_wrong_answer or 0) < 0:
+        if self.horizon_months < 1:
+            raise BadInput("The horizon is below 1 of the months it is counted in.", hint="Give it in whole months.")
+        stated = {
+            "share": self.batch_share,
+            "requests_per_hour": self.peak_requests_per_hour,
+            "usd_per_month": self.hosting_usd_per_month,
+        }
+        units = {unit: price for unit, price in stated.items() if price}
+        check_figures([*units.values(), *self.retires.values()], [*units, *["months"] * len(self.retires)])
+        if self.batch_share and self.batch_share.value > 1:
+            raise BadInput("More than every request cannot wait for a batch.", hint="Give a share from 0 to 1.")
+        if self.peak_requests_per_hour and self.peak_requests_per_hour.value < self._mean_requests_per_hour:
             raise BadInput(
-                "The value of a right or the cost of a wrong answer is negative.",
-                hint="Give both as amounts of 0 or more; a wrong answer's amount is what it costs.",
+                f"A peak of {self.peak_requests_per_hour.value:f} requests an hour is below the mean of "
+                f"{self._mean_requests_per_hour:.1f} that {self.requests_per_month:,} a month make.",
+                hint="Give the busiest hour's requests, or leave it out.",
             )
+
+    @property
+    def _mean_requests_per_hour(self) -> Decimal:
+        return self.requests_per_month / HOURS_PER_MONTH
+
+    @property
+    def busiest_hour(self) -> Decimal:
+        """Requests in the busiest hour; spread evenly over the month where nobody said."""
+        return self.peak_requests_per_hour.value if self.peak_requests_per_hour else self._mean_requests_per_hour
 
     def of(self, arm: ArmResult) -> Pricing:
         """How this arm is paid for."""
@@ -180,113 +129,64 @@ class MoneyAssumptions:
         pricing = self.of(arm)
         if isinstance(pricing, MachinePricing):
             return pricing.usd_per_hour
-        return pricing.usd_per_mtok_training or self.machine.usd_per_hour
+        return pricing.usd_per_mtok_training or pricing.usd_per_hour_training or self.machine.usd_per_hour
 
-
-@dataclass(frozen=True, kw_only=True)
-class Extra:
-    """What one arm costs more than another; negative where it costs less."""
-
-    usd_per_request: Decimal
-    usd_fixed_per_month: Decimal
-    usd_one_off: Decimal
-
-    def usd(self, requests_per_month: int, months: int) -> Decimal:
-        """The difference over a horizon."""
-        monthly = self.usd_per_request * requests_per_month + self.usd_fixed_per_month
-        return monthly * months + self.usd_one_off
-
-    def break_even_requests(self, requests_per_month: int) -> int | None:
-        """Requests after which the one-off difference is paid back by cheaper ones, None where it never is.
-
-        Formula C10, n* = F / (C_base - C_arm), with the fixed monthly difference spread over the month's requests.
-        """
-        if self.usd_fixed_per_month and not requests_per_month:
-            return None
-        fixed = self.usd_fixed_per_month / requests_per_month if requests_per_month else _ZERO
-        saved = -self.usd_per_request - fixed
-        return _ceil(max(_ZERO, self.usd_one_off) / saved) if saved > 0 else None
-
-    def least_requests_per_month(self, usd_gain_per_request: Decimal, months: int) -> int | None:
-        """The volume from which the difference is earned back within the horizon, None where no volume is enough.
-
-        Args:
-            usd_gain_per_request: What a request is worth more with this arm, for example by being right more often.
-            months: The horizon.
-        """
-        earned = usd_gain_per_request - self.usd_per_request
-        due = self.usd_fixed_per_month + self.usd_one_off / months
-        return _ceil(max(_ZERO, due) / earned) if earned > 0 else None
-
-
-def pricing(table: PriceTable, name: str, *, utilisation: Price = HALF) -> Pricing:
-    """How a model or a machine is paid for today, by the price table.
-
-    Args:
-        table: Where the prices come from.
-        name: A model or a machine in it.
-        utilisation: The share of paid time in which a machine answers; without meaning for a model.
-
-    Raises:
-        BadInput: The table has no price for it that holds today, or not all that are needed.
-    """
-    prices = table.get(name)
-    if "usd_per_hour" in prices:
-        return MachinePricing(usd_per_hour=prices["usd_per_hour"], utilisation=utilisation)
-    missing = [unit for unit in ("usd_per_mtok_input", "usd_per_mtok_output") if unit not in prices]
-    if missing:
-        raise BadInput(f"{name} has no {' and no '.join(missing)}.", hint="Add the row to a price file of your own.")
-    return TokenPricing(
-        usd_per_mtok_input=prices["usd_per_mtok_input"],
-        usd_per_mtok_output=prices["usd_per_mtok_output"],
-        usd_per_mtok_cached=prices.get("usd_per_mtok_cached"),
-        usd_per_mtok_training=prices.get("usd_per_mtok_training"),
-    )
-
-
-def extra(cost: Cost, other: Cost, requests_per_month: int) -> Extra:
-    """What one arm costs more than the other, both having been priced at that volume."""
-    return Extra(
-        usd_per_request=(cost.usd_per_1000 - other.usd_per_1000) / 1000,
-        usd_fixed_per_month=_fixed(cost, requests_per_month) - _fixed(other, requests_per_month),
-        usd_one_off=cost.usd_one_off - other.usd_one_off,
-    )
-
-
-def break_even_quality(usd_per_right_answer: Decimal, usd_per_wrong_answer: Decimal) -> float:
-    """The share of right answers at which what right ones earn equals what wrong ones cost; 0 where neither counts."""
-    total = usd_per_right_answer + usd_per_wrong_answer
-    return float(usd_per_wrong_answer / total) if total else 0.0
+    def retired_within(self, arm: ArmResult) -> Price | None:
+        """When its model ends, where that is within the horizon."""
+        end = self.retires.get(arm.name) or self.retires.get(arm.model)
+        return end if end and end.value < self.horizon_months else None
 
 
 def cost(arm: ArmResult, assumptions: MoneyAssumptions, baseline: ArmResult | None = None) -> Cost:
     """What an arm costs, from its measured mean tokens and seconds.
-
-    Without prompt caching, a provider charges every prompt token at the full price; a machine reads the cached tokens
-    too, at the rate measured for the others: ``cached_tokens * prefill_seconds / (prompt_tokens - cached_tokens)``.
 
     Args:
         arm: The measured arm.
         assumptions: Prices, labour and volume.
         baseline: The arm that the break-even is against; None, or the arm itself, gives no break-even.
     """
-    request = _request(arm, assumptions.of(arm), caching=True)
+    request = _request(arm, assumptions, caching=True)
     training = _training_usd(arm, assumptions)
     monthly = {f"usd_per_month_{name}": usd * assumptions.requests_per_month for name, usd in request.items()}
-    monthly |= _upkeep(arm, assumptions, training)
-    once = _one_off(arm, assumptions.labour, training)
+    monthly |= _monthly(arm, assumptions, training)
+    once = _once(arm, assumptions, training)
     priced = Cost(
         arm=arm.name,
         usd_per_1000=_total(request) * 1000,
-        usd_per_1000_uncached=_total(_request(arm, assumptions.of(arm), caching=False)) * 1000,
+        usd_per_1000_uncached=_total(_request(arm, assumptions, caching=False)) * 1000,
         usd_per_month=_total(monthly),
-        usd_training=training,
+        usd_training=assumptions.trainings.usd(training),
         usd_one_off=_total(once),
         break_even_requests=None,
         parts=monthly | once,
         assumptions=_used(arm, assumptions),
     )
     return _with_break_even(priced, assumptions, baseline)
+
+
+def served_by(arm: ArmResult, assumptions: MoneyAssumptions, requests_per_month: int | None = None) -> Load | None:
+    """How many machines an arm's requests take in the busiest hour; None where they take none.
+
+    Args:
+        arm: The measured arm.
+        assumptions: With the peak and the volume that it belongs to.
+        requests_per_month: Another volume, for example that of the break-even; its peak is higher in proportion.
+    """
+    seconds = _machine_seconds(arm, assumptions)
+    if seconds is None:
+        return None
+    volume, hour = assumptions.requests_per_month, assumptions.busiest_hour
+    if requests_per_month is not None and volume:
+        hour = hour * requests_per_month / volume
+    return load(seconds, hour)
+
+
+def _machine_seconds(arm: ArmResult, assumptions: MoneyAssumptions) -> Decimal | None:
+    """Seconds of a machine that a request takes, None where a provider answers and nothing is searched."""
+    searching = assumptions.search.seconds_of(arm)
+    if isinstance(assumptions.of(arm), MachinePricing):
+        return number(arm.seconds) + searching
+    return searching or None
 
 
 def _with_break_even(priced: Cost, assumptions: MoneyAssumptions, baseline: ArmResult | None) -> Cost:
@@ -297,75 +197,80 @@ def _with_break_even(priced: Cost, assumptions: MoneyAssumptions, baseline: ArmR
     return replace(priced, break_even_requests=difference.break_even_requests(volume))
 
 
-def _request(arm: ArmResult, pricing: Pricing, *, caching: bool) -> dict[str, Decimal]:
-    if isinstance(pricing, MachinePricing):
-        return _machine_request(arm, pricing, caching=caching)
-    prompt, shared = _number(arm.prompt_tokens), _number(min(arm.cached_tokens, arm.prompt_tokens))
-    cached = pricing.cached(shared) if caching else _ZERO
-    parts = {
-        "input": (prompt - cached) * pricing.usd_per_mtok_input.value,
-        "cached": cached * pricing.usd_per_mtok_cached.value if pricing.usd_per_mtok_cached else _ZERO,
-        "output": _number(arm.completion_tokens) * pricing.usd_per_mtok_output.value,
+def _request(arm: ArmResult, assumptions: MoneyAssumptions, *, caching: bool) -> dict[str, Decimal]:
+    batch_share = assumptions.batch_share.value if assumptions.batch_share else _ZERO
+    volume = assumptions.requests_per_month
+    return answer_usd(arm, assumptions.of(arm), volume, caching=caching, batch_share=batch_share) | {
+        "search": assumptions.search.usd(arm, _machine(arm, assumptions)),
+        "judge": assumptions.judging.usd if assumptions.judging else _ZERO,
     }
-    return {name: usd / MTOK for name, usd in parts.items()}
-
-
-def _machine_request(arm: ArmResult, pricing: MachinePricing, *, caching: bool) -> dict[str, Decimal]:
-    reading = _number(min(arm.prefill_seconds, arm.seconds))
-    writing = _number(arm.seconds) - reading
-    computed = arm.prompt_tokens - arm.cached_tokens
-    if not caching and computed > 0:
-        reading += reading * _number(arm.cached_tokens) / _number(computed)
-    return {"reading": pricing.usd(reading), "writing": pricing.usd(writing)}
 
 
 def _training_usd(arm: ArmResult, assumptions: MoneyAssumptions) -> Decimal:
+    """What one successful training costs."""
     if arm.training is None:
         return _ZERO
-    price = assumptions.trained_at(arm)
+    price, pricing = assumptions.trained_at(arm), assumptions.of(arm)
+    least = pricing.usd_minimum_job if isinstance(pricing, TokenPricing) else None
     if price.unit == "usd_per_mtok_training":
-        return arm.training.tokens * price.value / MTOK
-    return _number(arm.training.seconds) * price.value / 3600
+        return max(arm.training.tokens * price.value / MTOK, least.value if least else _ZERO)
+    return number(arm.training.seconds) * price.value / 3600
 
 
-def _upkeep(arm: ArmResult, assumptions: MoneyAssumptions, training: Decimal) -> dict[str, Decimal]:
-    if not arm.tuned:
-        return {}
-    pace = assumptions.retrain_every_months
-    labour = assumptions.labour.usd("upkeep")
-    return {"usd_per_month_labour": labour, "usd_per_month_retraining": training / pace if pace else _ZERO}
+def _monthly(arm: ArmResult, assumptions: MoneyAssumptions, training: Decimal) -> dict[str, Decimal]:
+    parts = work.monthly(arm, assumptions.labour, assumptions.trainings, training)
+    machine, needed = _machine(arm, assumptions), served_by(arm, assumptions)
+    if machine.always_on and needed:
+        parts["usd_per_month_machines"] = needed.machines * machine.usd_per_hour.value * HOURS_PER_MONTH
+    if arm.tuned:
+        parts["usd_per_month_hosting"] = _hosting_usd(arm, assumptions)
+    return parts
 
 
-def _one_off(arm: ArmResult, labour: Labour, training: Decimal) -> dict[str, Decimal]:
-    shared = {
-        "usd_one_off_data": labour.usd("data"),
-        "usd_one_off_evaluation": labour.usd("evaluation"),
-    }
-    if not arm.tuned:
-        return shared
-    return shared | {
-        "usd_one_off_tuning": labour.usd("tuning"),
-        "usd_one_off_deployment": labour.usd("deployment"),
-        "usd_one_off_training": training,
-    }
+def _machine(arm: ArmResult, assumptions: MoneyAssumptions) -> MachinePricing:
+    """The machine that answers and searches; the case's where a provider answers."""
+    pricing = assumptions.of(arm)
+    return pricing if isinstance(pricing, MachinePricing) else assumptions.machine
+
+
+def _hosting_usd(arm: ArmResult, assumptions: MoneyAssumptions) -> Decimal:
+    if assumptions.hosting_usd_per_month:
+        return assumptions.hosting_usd_per_month.value
+    pricing = assumptions.of(arm)
+    return pricing.hosting_usd_per_month if isinstance(pricing, TokenPricing) else _ZERO
+
+
+def _once(arm: ArmResult, assumptions: MoneyAssumptions, training: Decimal) -> dict[str, Decimal]:
+    parts = work.once(arm, assumptions.labour, assumptions.labels)
+    if arm.tuned:
+        parts["usd_one_off_training"] = assumptions.trainings.usd(training)
+    if assumptions.retired_within(arm):
+        parts |= work.renewal(arm, assumptions.labour, assumptions.trainings, training)
+    return parts
 
 
 def _used(arm: ArmResult, assumptions: MoneyAssumptions) -> tuple[Price, ...]:
-    volume = Price(
-        name="volume",
-        value=Decimal(assumptions.requests_per_month),
-        unit="requests_per_month",
-        source="the case",
-        checked="",
-        basis="user",
-    )
-    used = [volume, *assumptions.of(arm).prices(), *_measured(arm), *assumptions.labour.prices()]
-    if arm.training is not None and assumptions.trained_at(arm) not in used:
-        used.append(assumptions.trained_at(arm))
-    return tuple(used)
+    volume = given("volume", assumptions.requests_per_month, "requests_per_month", "the case")
+    horizon = given("horizon", assumptions.horizon_months, "months", "the case")
+    used = [volume, horizon, *assumptions.of(arm).prices(), *_measured(arm, assumptions), *_stated(arm, assumptions)]
+    if arm.training is not None:
+        used += [assumptions.trained_at(arm), *assumptions.trainings.prices()]
+    return tuple(dict.fromkeys(used))
 
 
-def _measured(arm: ArmResult) -> list[Price]:
+def _stated(arm: ArmResult, assumptions: MoneyAssumptions) -> list[Price]:
+    """What somebody said about this arm besides the prices of its requests."""
+    single = [assumptions.batch_share, assumptions.peak_requests_per_hour, assumptions.retired_within(arm)]
+    if arm.tuned:
+        single.append(assumptions.hosting_usd_per_month)
+    groups = [assumptions.labour.prices(), assumptions.worth.prices()]
+    if searches(arm):
+        groups.append(assumptions.search.prices())
+    groups += [each.prices() for each in (assumptions.labels, assumptions.judging) if each]
+    return [*filter(None, single), *(price for group in groups for price in group)]
+
+
+def _measured(arm: ArmResult, assumptions: MoneyAssumptions) -> list[Price]:
     figures = {
         "prompt": (arm.prompt_tokens, "tokens_per_request"),
         "cached prompt": (arm.cached_tokens, "tokens_per_request"),
@@ -377,31 +282,39 @@ def _measured(arm: ArmResult) -> list[Price]:
         figures["training"] = (float(arm.training.tokens), "tokens")
         figures["training time"] = (arm.training.seconds, "seconds")
     source = f"mean of {arm.n} test requests"
+    found = [_figure(name, number(value), unit, source) for name, (value, unit) in figures.items()]
+    return [*found, *_warm(arm, assumptions), *_served(arm, assumptions)]
+
+
+def _warm(arm: ArmResult, assumptions: MoneyAssumptions) -> list[Price]:
+    """How often the provider's cache is warm, by its rule."""
+    pricing = assumptions.of(arm)
+    if isinstance(pricing, MachinePricing):
+        return []
+    shared, rule = number(min(arm.cached_tokens, arm.prompt_tokens)), pricing.caching
+    share = warm_share(pricing, shared, assumptions.requests_per_month)
+    if share is None:
+        return []
+    found = _figure("requests that find the prompt cached", share, "share", rule.source)
+    return [replace(found, checked=rule.checked, basis=rule.basis)]
+
+
+def _served(arm: ArmResult, assumptions: MoneyAssumptions) -> list[Price]:
+    """How many machines the busiest hour takes, from the measured time."""
+    needed = served_by(arm, assumptions)
+    if needed is None or needed.requests_per_hour_each is None:
+        return []
+    formula = "requests an hour * seconds a request / 3,600, so that none is busy for more than the hour"
     return [
-        Price(name=name, value=_number(value), unit=unit, source=source, checked="", basis="measured")
-        for name, (value, unit) in figures.items()
+        _figure("machines in the busiest hour", Decimal(needed.machines), "machines", formula),
+        _figure("busy in the busiest hour", needed.busy, "share_busy", formula),
+        _figure("most that one machine answers", needed.requests_per_hour_each, "requests_per_machine_hour", formula),
     ]
 
 
-def _check(prices: Iterable[Price], units: Iterable[str]) -> None:
-    for price, unit in zip(prices, units, strict=True):
-        if not price.value.is_finite() or price.value < 0:
-            raise BadInput(f"{price.name}: {price.value} {price.unit} is not usable.", hint="Give 0 or more.")
-        if price.unit != unit:
-            raise BadInput(f"{price.name} is given in {price.unit}.", hint=f"Give it in {unit}.")
-
-
-def _fixed(cost: Cost, requests_per_month: int) -> Decimal:
-    return cost.usd_per_month - cost.usd_per_1000 * requests_per_month / 1000
+def _figure(name: str, value: Decimal, unit: str, source: str) -> Price:
+    return Price(name=name, value=value, unit=unit, source=source, checked="", basis="measured")
 
 
 def _total(parts: Mapping[str, Decimal]) -> Decimal:
     return sum(parts.values(), _ZERO)
-
-
-def _number(measured: float) -> Decimal:
-    return Decimal(str(measured))
-
-
-def _ceil(value: Decimal) -> int:
-    return int(value.to_integral_value(ROUND_CEILING))

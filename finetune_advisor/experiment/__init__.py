@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from finetune_advisor.case import FILE, Case, guess_kind, read
 from finetune_advisor.datasets import audit as auditing
 from finetune_advisor.datasets import load
 from finetune_advisor.errors import StoreProblem
-from finetune_advisor.experiment import arms
+from finetune_advisor.experiment import arms, learning, side_effects
 from finetune_advisor.experiment.prepare import Prepared, prepare
-from finetune_advisor.experiment.results import assemble
+from finetune_advisor.experiment.results import Further, assemble
 from finetune_advisor.records import SCHEMA_VERSION, Example, Finding, Part, Progress, Results, Task, no_progress
 from finetune_advisor.store import FILE as STORE
 from finetune_advisor.store import Lock, Store
@@ -111,4 +112,19 @@ def _locked(case: Case, store: Store, progress: Progress, *, relock: bool) -> Pr
 def _assemble(case: Case, prepared: Prepared, store: Store, progress: Progress, *, ask: bool = True) -> Results:
     session = arms.Session(prepared=prepared, store=store, progress=progress, ask=ask)
     runs, skipped = arms.run_arms(case, session)
-    return assemble(case, prepared, store.locks(), runs, skipped)
+    return assemble(case, prepared, store.locks(), runs, skipped, _further(case, session, runs))
+
+
+def _further(case: Case, session: arms.Session, runs: Sequence[arms.ArmRun]) -> Further:
+    section, curve = case.learning_curve, None
+    if section is not None:
+        measured = learning.measure(
+            runs,
+            session,
+            shares=section.shares,
+            seeds=section.seeds,
+            worthwhile=case.goal.worthwhile_difference,
+            usd_per_example=case.money.usd_per_label,
+        )
+        curve = measured.curve if measured else None
+    return Further(learning_curve=curve, side_effects=side_effects.measure(session, runs))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -63,7 +64,18 @@ def plans(case: Case) -> list[Plan]:
             wanted = approaches.named(arm.approach).needs_model and name in (arm.models or made)
             if wanted:
                 found.append(_plan(arm, model, name if len(made) > 1 else ""))
-    return found
+    return _numbered(found)
+
+
+def _numbered(found: Sequence[Plan]) -> list[Plan]:
+    """The same plans, those of a name that was there before with a number."""
+    seen: Counter[str] = Counter()
+    numbered: list[Plan] = []
+    for plan in found:
+        seen[plan.name] += 1
+        again = seen[plan.name] > 1
+        numbered.append(replace(plan, name=f"{plan.name} ({seen[plan.name]})") if again else plan)
+    return numbered
 
 
 def _plan(arm: ArmSection, model: Model | None, suffix: str) -> Plan:

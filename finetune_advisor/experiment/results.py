@@ -5,10 +5,12 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import pvariance
+from typing import Any
 
 import finetune_advisor
 from finetune_advisor import metrics, questions, statistics, verdict
@@ -16,8 +18,10 @@ from finetune_advisor.case import Case
 from finetune_advisor.costs import model as money
 from finetune_advisor.costs import prices
 from finetune_advisor.experiment.arms import ArmRun
-from finetune_advisor.experiment.money import assume
+from finetune_advisor.experiment.money import assume, spreads
 from finetune_advisor.experiment.prepare import Prepared
+from finetune_advisor.experiment.prior import prior
+from finetune_advisor.experiment.stops import routes_of, stops
 from finetune_advisor.records import (
     SCHEMA_VERSION,
     ArmAnswer,
@@ -26,10 +30,13 @@ from finetune_advisor.records import (
     Cost,
     Disagreement,
     Failure,
+    LearningCurve,
     Power,
     Provenance,
     Results,
+    SideEffect,
     SplitSummary,
+    Verdict,
 )
 from finetune_advisor.store import Lock
 
@@ -37,10 +44,23 @@ PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "scikit-learn"
 SHOWN_DISAGREEMENTS = 40
 
 
+@dataclass(frozen=True, kw_only=True)
+class Further:
+    """What was measured besides the arms' answers on the test split."""
+
+    learning_curve: LearningCurve | None = None
+    side_effects: tuple[SideEffect, ...] = ()
+
+
 def assemble(
-    case: Case, prepared: Prepared, locks: Sequence[Lock], runs: Sequence[ArmRun], skipped: dict[str, str]
+    case: Case,
+    prepared: Prepared,
+    locks: Sequence[Lock],
+    runs: Sequence[ArmRun],
+    skipped: dict[str, str],
+    further: Further,
 ) -> Results:
-    """Everything that follows from the arms' answers; the same answers give the same results.
+    """Everything that follows from the arms' answers; the same answers give the same results on the same day.
 
     Args:
         case: What was asked.
@@ -48,18 +68,21 @@ def assemble(
         locks: All splits that were ever locked.
         runs: The finished arms.
         skipped: Why other arms were not run.
+        further: The learning curve and the side effects.
     """
-    arms = tuple(run.result for run in runs)
-    baseline = best([arm for arm in arms if not arm.tuned])
-    comparisons = compare(arms, baseline, prepared)
-    power = _power(arms, baseline, prepared)
-    table = prices.load(case.folder / case.money.prices if case.money.prices else None)
-    assumptions = assume(case, table)
-    costs = tuple(money.cost(arm, assumptions, baseline) for arm in arms)
-    decided = verdict.decide(_facts(case, prepared, arms, comparisons, power, costs))
+    today = datetime.now(UTC).date()
+    weighed = _weighed(case, prepared, tuple(run.result for run in runs), today)
+    said = _said(case)
+    guess = prior(prepared.task.kind, said, examples=len(prepared.parts["train"]))
     split = _summary(prepared, locks[-1])
     evidence = questions.evidence(
-        arms=arms, comparisons=comparisons, costs=costs, findings=prepared.findings, task=prepared.task, split=split
+        arms=weighed.arms,
+        comparisons=weighed.comparisons,
+        costs=weighed.costs,
+        findings=prepared.findings,
+        task=prepared.task,
+        split=split,
+        side_effects=further.side_effects,
     )
     return Results(
         title=case.title,
@@ -68,18 +91,62 @@ def assemble(
         passages=len(prepared.passages),
         split=split,
         findings=prepared.findings,
-        answered=questions.answered(_said(case), evidence),
-        arms=arms,
+        answered=questions.answered(said, evidence),
+        arms=weighed.arms,
         skipped=skipped,
+        comparisons=weighed.comparisons,
+        power=weighed.power,
+        costs=weighed.costs,
+        requests_per_month=case.money.requests_per_month,
+        needed_score=case.goal.needed_score,
+        verdict=replace(weighed.verdict, prior=guess),
+        disagreements=disagreements(runs, prepared),
+        provenance=_provenance(prepared, weighed.prices),
+        notes=_notes(locks),
+        learning_curve=further.learning_curve,
+        side_effects=further.side_effects,
+        routes=routes_of(case, today),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Weighed:
+    """The arms, compared, priced and judged; `prices` is the version of the price table."""
+
+    arms: tuple[ArmResult, ...]
+    comparisons: tuple[Comparison, ...]
+    power: Power | None
+    costs: tuple[Cost, ...]
+    verdict: Verdict
+    prices: str
+
+
+def _weighed(case: Case, prepared: Prepared, arms: tuple[ArmResult, ...], today: date) -> _Weighed:
+    baseline, binary = best([arm for arm in arms if not arm.tuned]), _binary(prepared)
+    comparisons = compare(arms, baseline, binary=binary, clusters=prepared.test_groups)
+    power = power_of(arms, baseline, binary=binary)
+    table = prices.load(case.folder / case.money.prices if case.money.prices else None)
+    assumptions = assume(case, table, today)
+    costs = tuple(money.cost(arm, assumptions, baseline) for arm in arms)
+    facts = verdict.Facts(
+        task=prepared.task,
+        arms=arms,
         comparisons=comparisons,
         power=power,
         costs=costs,
-        requests_per_month=case.money.requests_per_month,
-        needed_score=case.goal.needed_score,
-        verdict=decided,
-        disagreements=disagreements(runs, prepared),
-        provenance=_provenance(prepared, table.version),
-        notes=_notes(locks),
+        findings=prepared.findings,
+        clusters=prepared.test_groups,
+        spreads=spreads(case),
+        stops=stops(case, arms, today),
+        **stated(case),
+    )
+    return _Weighed(
+        arms=arms,
+        comparisons=comparisons,
+        power=power,
+        costs=costs,
+        verdict=verdict.decide(facts),
+        prices=table.version,
     )
 
 
@@ -94,53 +161,51 @@ def best(arms: Sequence[ArmResult]) -> ArmResult | None:
     return max(arms, key=lambda arm: arm.score, default=None)
 
 
-def compare(arms: Sequence[ArmResult], baseline: ArmResult | None, prepared: Prepared) -> tuple[Comparison, ...]:
+def compare(
+    arms: Sequence[ArmResult], baseline: ArmResult | None, *, binary: bool, clusters: Sequence[int]
+) -> tuple[Comparison, ...]:
     """Each arm against the best untuned one, example by example, with Holm's correction over all of them."""
     if baseline is None:
         return ()
-    binary = _binary(prepared)
-    others = [arm for arm in arms if arm.name != baseline.name]
-    return statistics.holm(
-        [statistics.compare(a.name, a.scores, baseline.name, baseline.scores, binary=binary) for a in others]
-    )
+
+    def against(arm: ArmResult) -> Comparison:
+        sides = arm.name, arm.scores, baseline.name, baseline.scores
+        return statistics.compare(*sides, binary=binary, clusters=clusters or None)
+
+    return statistics.holm([against(arm) for arm in arms if arm.name != baseline.name])
+
+
+def power_of(arms: Sequence[ArmResult], baseline: ArmResult | None, *, binary: bool) -> Power | None:
+    """What the test set can show about the best tuned arm against the baseline, or about whichever of them there is."""
+    tuned = best([arm for arm in arms if arm.tuned])
+    one, other = tuned or baseline, baseline if tuned else None
+    if one is None:
+        return None
+    return statistics.power(one.scores, other.scores if other else None, binary=binary, n=one.n)
 
 
 def _binary(prepared: Prepared) -> bool:
     return metrics.create(prepared.task.metric, **prepared.task.metric_options).binary
 
 
-def _power(arms: Sequence[ArmResult], baseline: ArmResult | None, prepared: Prepared) -> Power | None:
-    tuned = best([arm for arm in arms if arm.tuned])
-    one, other = tuned or baseline, baseline if tuned else None
-    if one is None:
-        return None
-    return statistics.power(one.scores, other.scores if other else None, binary=_binary(prepared), n=one.n)
-
-
-def _facts(
-    case: Case,
-    prepared: Prepared,
-    arms: tuple[ArmResult, ...],
-    comparisons: tuple[Comparison, ...],
-    power: Power | None,
-    costs: tuple[Cost, ...],
-) -> verdict.Facts:
-    return verdict.Facts(
-        task=prepared.task,
-        arms=arms,
-        comparisons=comparisons,
-        power=power,
-        costs=costs,
-        findings=prepared.findings,
-        requests_per_month=case.money.requests_per_month,
-        goal=case.goal.kind,
-        needed_score=case.goal.needed_score,
-        worthwhile_difference=case.goal.worthwhile_difference,
-        non_inferiority_margin=case.goal.non_inferiority_margin,
-        usd_per_right_answer=case.money.usd_per_right_answer,
-        usd_per_wrong_answer=case.money.usd_per_wrong_answer,
-        horizon_months=case.money.horizon_months,
-    )
+def stated(case: Case) -> dict[str, Any]:
+    """What a person stated about goal and money, by the names of `verdict.Facts`."""
+    goal, money = case.goal, case.money
+    return {
+        "requests_per_month": money.requests_per_month,
+        "goal": goal.kind,
+        "needed_score": goal.needed_score,
+        "worthwhile_difference": goal.worthwhile_difference,
+        "non_inferiority_margin": goal.non_inferiority_margin,
+        "confidence": goal.confidence,
+        "latency_seconds": goal.latency_seconds,
+        "usd_per_right_answer": money.usd_per_right_answer,
+        "usd_per_wrong_answer": money.usd_per_wrong_answer,
+        "usd_per_wrong_form": money.usd_per_wrong_form,
+        "usd_per_label": money.usd_per_label,
+        "horizon_months": money.horizon_months,
+        "discount_rate": money.discount_rate,
+    }
 
 
 def disagreements(runs: Sequence[ArmRun], prepared: Prepared) -> tuple[Disagreement, ...]:

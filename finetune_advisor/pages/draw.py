@@ -19,6 +19,7 @@ from finetune_advisor.report.blocks import (
     Details,
     ExampleCard,
     Heading,
+    KeyFigures,
     Table,
     Text,
 )
@@ -56,6 +57,8 @@ def _draw(block: Block) -> None:
             st.markdown("\n".join(f"- {paragraph(item)}" for item in block.items))
         case Table():
             _table(block)
+        case KeyFigures():
+            _figures(block)
         case Callout():
             _callout(block)
         case Chart():
@@ -70,6 +73,13 @@ def _draw(block: Block) -> None:
 def _heading(block: Heading) -> None:
     show = (st.title, st.header, st.subheader)[block.level - 1]
     show(escape(block.text), anchor=False)
+
+
+def _figures(block: KeyFigures) -> None:
+    for column, each in zip(st.columns(len(block.figures), border=True), block.figures, strict=True):
+        column.caption(escape(each.name))
+        column.markdown(f"### {escape(each.value)}")
+        column.caption(escape(each.note))
 
 
 def _callout(block: Callout) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import UTC
 
 from finetune_advisor.records import ArmResult, Decision, Results, Verdict
-from finetune_advisor.report.blocks import Block, Bullets, Callout, CalloutKind, Heading, Text
+from finetune_advisor.report.blocks import Block, Bullets, Callout, CalloutKind, Details, Heading, Text
 from finetune_advisor.report.formats import count, metric_title
+from finetune_advisor.report.summary import key_figures, next_worth, out_of_date
+
+REASONS, FLIPS = 3, 4
+"""How many reasons, and how many changes of the answer, stand open on the first page; more are folded away."""
 
 KINDS: dict[Decision, CalloutKind] = {Decision.GO: "go", Decision.NO_GO: "no-go", Decision.NOT_YET: "not-yet"}
 
@@ -55,16 +59,21 @@ def simulated(results: Results) -> tuple[Block, ...]:
 
 
 def answer(results: Results) -> tuple[Block, ...]:
-    """The answer, its reasons, what would flip it, the next step and the cautions."""
+    """The answer, how sure it is, its reasons, what would flip it, the next step and the cautions."""
     verdict = results.verdict
     return (
         *simulated(results),
         Callout(kind=KINDS[verdict.decision], title=_headline(verdict), text=MEANING[verdict.decision]),
-        *_list("Why", verdict.reasons),
-        *_list("What would change this answer", verdict.flips),
+        *key_figures(results),
+        *_list("Why", verdict.reasons[:REASONS]),
+        *_folded("Further reasons", verdict.reasons[REASONS:]),
+        *_list("What would change this answer", verdict.flips[:FLIPS]),
+        *_folded("What else would change it", verdict.flips[FLIPS:]),
         Heading(level=3, text="Cheapest next step"),
         Text(text=verdict.next_step),
+        *next_worth(results),
         *(Callout(kind="caution", title="Caution", text=text) for text in (*verdict.cautions, *touched(results))),
+        *out_of_date(results),
     )
 
 
@@ -100,6 +109,10 @@ def touched(results: Results) -> tuple[str, ...]:
         for arm in results.arms
         if arm.touches > 1
     )
+
+
+def _folded(title: str, items: tuple[str, ...]) -> tuple[Block, ...]:
+    return (Details(title=title, blocks=(Bullets(items=items),)),) if items else ()
 
 
 def _list(title: str, items: tuple[str, ...]) -> tuple[Block, ...]:

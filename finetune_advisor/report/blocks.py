@@ -11,7 +11,18 @@ from finetune_advisor.records import Disagreement
 Cell = str | float | int | None
 """One value of a chart's data; None where there is none."""
 
-ChartKind = Literal["quality_cost", "break_even", "scores", "outcomes", "loss"]
+ChartKind = Literal[
+    "quality_cost",
+    "break_even",
+    "scores",
+    "outcomes",
+    "loss",
+    "odds",
+    "tornado",
+    "learning",
+    "side_effects",
+    "ownership",
+]
 CalloutKind = Literal["go", "no-go", "not-yet", "caution", "simulated"]
 
 
@@ -52,6 +63,23 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeyFigure:
+    """One number that matters, what it is, and one sentence that says how to read it."""
+
+    name: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyFigures:
+    """The few numbers that the answer comes down to, side by side."""
+
+    figures: tuple[KeyFigure, ...]
+    tag: Literal["figures"] = field(default="figures", init=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Callout:
     """A box that must not be overlooked."""
 
@@ -66,7 +94,8 @@ class Chart:
     """A chart's data and what it shows in words; `charts.figure` draws it.
 
     `rows` are plain values with one set of keys per kind, fit for a CSV file. `guides` are named reference
-    lines: a score on the quality charts, a number of requests on the break-even chart.
+    lines: a score on the quality charts, a number of requests on the break-even chart, what tuning most
+    likely brings on the tornado.
     """
 
     kind: ChartKind
@@ -95,4 +124,4 @@ class Details:
     tag: Literal["details"] = field(default="details", init=False)
 
 
-Block = Heading | Text | Bullets | Table | Callout | Chart | ExampleCard | Details
+Block = Heading | Text | Bullets | Table | KeyFigures | Callout | Chart | ExampleCard | Details

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from finetune_advisor.records import Results
 from finetune_advisor.report.answer import answer, question
+from finetune_advisor.report.assumptions import assumptions
 from finetune_advisor.report.blocks import Block
+from finetune_advisor.report.effects import side_effects
 from finetune_advisor.report.evidence import data, examples, limits, questionnaire
+from finetune_advisor.report.learning import learning
 from finetune_advisor.report.money import money, prices, quality_cost
+from finetune_advisor.report.odds import how_sure
+from finetune_advisor.report.ownership import ownership
 from finetune_advisor.report.quality import choices, quality, skipped, training
 from finetune_advisor.report.repeat import repeat
+from finetune_advisor.report.routes import routes
 
 SECTIONS = (
     question,
     answer,
     quality_cost,
+    how_sure,
     quality,
     money,
+    ownership,
+    assumptions,
+    routes,
+    learning,
+    side_effects,
     examples,
     questionnaire,
     data,

@@ -133,7 +133,7 @@ def limits(results: Results) -> tuple[Block, ...]:
     """What these results cannot show, whatever the numbers say."""
     return (
         Heading(level=2, text="What this report cannot tell you"),
-        Bullets(items=LIMITS),
+        Bullets(items=(*LIMITS, SAFETY_PROBED if results.side_effects else SAFETY)),
         *((Heading(level=3, text="Notes of this run"), Bullets(items=results.notes)) if results.notes else ()),
     )
 
@@ -142,12 +142,17 @@ LIMITS = (
     "Whether tomorrow's requests look like these examples. The intervals are about requests drawn like the test "
     "examples; when your users change, so do the scores.",
     "Whether the labels are right. An arm that is better than its labels is counted as wrong.",
-    "What another training run would give. Each training ran once, with one seed; the intervals do not hold the "
-    "variation between trainings.",
+    "What another training run would give. What was tested on the test examples was trained once, with one seed; the "
+    "intervals do not hold the variation between trainings.",
     "What a larger or another model would do. Only the models listed here ran.",
     "How far a patient prompt engineer would get. The prompts are plain and the same for all arms.",
     "How fast it is in production. Times were measured in batches on this machine, under its load at the time.",
     "What it costs to keep: monitoring, new training when the base model retires, and people are in the money only "
     "where the table of prices lists them.",
-    "Whether it is safe: no test here tries to break the model, leak its training data, or measure what it forgot.",
+)
+
+SAFETY = "Whether it is safe: no test here tries to break the model, leak its training data, or measure what it forgot."
+SAFETY_PROBED = (
+    "Whether it is safe: no test here tries to break the model or leak its training data, and what it forgot was "
+    "looked for with a few shipped prompts only."
 )

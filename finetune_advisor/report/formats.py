@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from datetime import date
 from decimal import Decimal
 
 from finetune_advisor import metrics, plugins
@@ -13,6 +15,8 @@ DASH = "–"  # noqa: RUF001
 """Stands between the ends of a range, and where there is nothing to show."""
 
 MINUS = "−"  # noqa: RUF001
+
+TIMES = "×"  # noqa: RUF001
 
 MANY = 200
 """From this many examples on, a tenth of a point means something."""
@@ -75,6 +79,70 @@ def usd(value: Decimal) -> str:
     if size >= Decimal("0.1"):
         return f"{sign}${size:.2f}"
     return f"{sign}${size:.{1 - size.adjusted()}f}"
+
+
+def dollars(value: float, *, signed: bool = False) -> str:
+    """A simulated sum, in three digits and to the cent at best; with its sign where it is a change."""
+    if not math.isfinite(value):
+        return DASH
+    if abs(value) < 0.005:
+        return "$0"
+    shown = usd(Decimal(f"{value:.3g}"))
+    return f"+{shown}" if signed and value > 0 else shown
+
+
+def gain(value: float, unit: str) -> str:
+    """What tuning brings, with its sign: dollars, points of score, or seconds."""
+    if unit == "usd":
+        return dollars(value, signed=True)
+    if unit == "score":
+        return f"{points(value, MANY)} points"
+    return f"{value:+.3g} s".replace("-", MINUS)
+
+
+def of_100(share: float) -> str:
+    """A probability as so many of 100, never rounded to none or to all."""
+    if 0 < share < 0.005:
+        return "fewer than 1 of 100"
+    if 0.995 < share < 1:
+        return "more than 99 of 100"
+    return f"{100 * share:.0f} of 100"
+
+
+def quantity(value: float, unit: str) -> str:
+    """An assumption's value with its unit, as a case or a price file names units."""
+    words = unit_words(unit)
+    return f"{bare(value, unit)} {words.removesuffix('s') if value == 1 and '_per_' not in unit else words}".strip()
+
+
+def bare(value: float, unit: str) -> str:
+    """An assumption's value alone: dollars and shares show what they are, other units have to be said."""
+    if _is_money(unit):
+        return usd(Decimal(f"{value:.3g}"))
+    if unit in SHARES:
+        return f"{100 * value:.3g}%"
+    number = count(value) if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{TIMES} {number}" if unit == "times" else number
+
+
+def unit_words(unit: str) -> str:
+    """What has to be said beside the value: nothing for plain dollars and shares."""
+    if unit in (*SHARES, "times"):
+        return ""
+    return (unit.partition("_")[2] if _is_money(unit) else unit).replace("_", " ")
+
+
+def _is_money(unit: str) -> bool:
+    return unit.lower() == "usd" or unit.lower().startswith("usd_")
+
+
+SHARES = ("share", "score")
+"""Units of what lies between 0 and 1."""
+
+
+def day(when: date) -> str:
+    """A date as people write it."""
+    return f"{when.day} {when:%B %Y}"
 
 
 def count(number: float) -> str:

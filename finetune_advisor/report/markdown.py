@@ -15,13 +15,14 @@ from finetune_advisor.report.blocks import (
     Details,
     ExampleCard,
     Heading,
+    KeyFigures,
     Table,
     Text,
 )
 from finetune_advisor.report.build import build
 from finetune_advisor.report.formats import cell, outcome
 
-SPECIAL = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)|:(?=[A-Za-z])")
+SPECIAL = re.compile(r"[\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])|:(?=[A-Za-z])")
 """What starts markup within a line, on GitHub or in Streamlit (its directives start with a colon)."""
 
 BLOCK_START = re.compile(r"^(?:(\d+)([.)])|([#+\-=]))")
@@ -66,6 +67,10 @@ def _lines(block: Block) -> Iterable[str]:
             yield paragraph(block.text)
         case Bullets():
             yield "\n".join(f"- {paragraph(item)}" for item in block.items)
+        case KeyFigures():
+            yield "\n".join(
+                f"- **{escape(each.name)}:** {escape(each.value)} ({escape(each.note)})" for each in block.figures
+            )
         case Callout():
             yield f"> **{escape(block.title)}**\n>\n> {paragraph(block.text)}"
         case Table():

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
 
+from finetune_advisor.costs.hosting import HOURS_PER_MONTH
 from finetune_advisor.records import ArmResult, Cost, Price, Results
 from finetune_advisor.report.answer import baseline, by_score, label, needed
 from finetune_advisor.report.blocks import Block, Cell, Chart, Details, Heading, Table, Text
-from finetune_advisor.report.formats import DASH, count, percent, requests, seconds, usd
+from finetune_advisor.report.formats import DASH, count, percent, quantity, requests, seconds, usd
+
+_MACHINES = "usd_per_month_machines"
 
 BASES = {
     "measured": "measured in this run",
@@ -23,7 +26,15 @@ UNITS = {
     "usd_per_mtok_input": "USD per million prompt tokens",
     "usd_per_mtok_cached": "USD per million cached prompt tokens",
     "usd_per_mtok_output": "USD per million answer tokens",
+    "usd_per_mtok_cache_write": "USD per million prompt tokens written to the cache",
+    "usd_per_mtok_input_batch": "USD per million prompt tokens of requests that can wait",
+    "usd_per_mtok_cached_batch": "USD per million cached prompt tokens of requests that can wait",
+    "usd_per_mtok_output_batch": "USD per million answer tokens of requests that can wait",
     "usd_per_mtok_training": "USD per million training tokens",
+    "usd_per_hour_hosting": "USD per hour of a deployment",
+    "usd_per_hour_training": "USD per hour of training",
+    "usd_minimum_job": "USD at least for a training",
+    "share_busy": "share of the hour",
 }
 
 
@@ -68,8 +79,8 @@ def _cost_row(results: Results, arm: ArmResult, cost: Cost) -> tuple[str, ...]:
         count(arm.cached_tokens),
         count(arm.completion_tokens),
         seconds(arm.seconds),
-        usd(cost.usd_per_1000),
-        usd(cost.usd_per_1000_uncached),
+        usd(_usd_per_1000(results, cost)),
+        usd(_usd_per_1000(results, cost, caching=False)),
         usd(cost.usd_per_month),
         usd(cost.usd_training),
         usd(cost.usd_one_off),
@@ -81,8 +92,25 @@ def _cost_note(results: Results) -> str:
     return (
         "“Pays back” is how many requests it takes until cheaper answers have paid for the set-up, compared with "
         f"the baseline{_named(results)}; better answers are not counted as money. “Set-up in all” is "
-        "training and labour. Caching means that the part of the prompt that never changes is paid for once."
+        "training and labour. Caching means that the part of the prompt that never changes is paid for once, and again "
+        "whenever the provider has forgotten it." + _always_on_note(results)
     )
+
+
+def _always_on_note(results: Results) -> str:
+    if not any(cost.parts.get(_MACHINES) for cost in results.costs):
+        return ""
+    return (
+        " Machines that are always on are paid by the month however much they answer: their price per 1,000 is the "
+        "month's, spread over its requests, and one more request costs nothing."
+    )
+
+
+def _usd_per_1000(results: Results, cost: Cost, *, caching: bool = True) -> Decimal:
+    """What 1,000 requests cost, with the machines that are always on spread over the month's requests."""
+    each = cost.usd_per_1000 if caching else cost.usd_per_1000_uncached
+    machines, volume = cost.parts.get(_MACHINES, Decimal(0)), results.requests_per_month
+    return each + machines * 1000 / volume if machines and volume else each
 
 
 def _named(results: Results) -> str:
@@ -98,7 +126,8 @@ def quality_cost(results: Results) -> tuple[Block, ...]:
     if not rows:
         return ()
     said = "; ".join(
-        f"{label(results, arm.name)} {percent(arm.score, arm.n)} at {usd(costs[arm.name].usd_per_1000)}" for arm in arms
+        f"{label(results, arm.name)} {percent(arm.score, arm.n)} at {usd(_usd_per_1000(results, costs[arm.name]))}"
+        for arm in arms
     )
     alt = f"Score against US dollars per 1,000 requests, best score first: {said}."
     return (Chart(kind="quality_cost", title="Quality against cost", rows=rows, alt=alt, guides=needed(results)),)
@@ -113,8 +142,8 @@ def _quality_cost_row(results: Results, arm: ArmResult, cost: Cost) -> Mapping[s
         "score": arm.score,
         "low": arm.interval.low,
         "high": arm.interval.high,
-        "usd_per_1000": float(cost.usd_per_1000),
-        "usd_per_1000_uncached": float(cost.usd_per_1000_uncached),
+        "usd_per_1000": float(_usd_per_1000(results, cost)),
+        "usd_per_1000_uncached": float(_usd_per_1000(results, cost, caching=False)),
     }
 
 
@@ -126,7 +155,31 @@ def break_even(results: Results) -> tuple[Block, ...]:
     return (
         _totals_chart(results, *pair),
         *(() if pair[0].break_even_requests is not None else (_never(results, pair[0]),)),
+        *_served(results, *pair),
     )
+
+
+def _served(results: Results, *pair: Cost) -> tuple[Block, ...]:
+    """Whether the machines that were measured can answer that many requests at all."""
+    said = " ".join(filter(None, (_capacity(results, cost) for cost in pair)))
+    return (Text(text=said),) if said else ()
+
+
+def _capacity(results: Results, cost: Cost) -> str:
+    figures = {price.unit: price.value for price in cost.assumptions}
+    if "machines" not in figures:
+        return ""
+    machines, busy, each = (figures[unit] for unit in ("machines", "share_busy", "requests_per_machine_hour"))
+    named = "one machine" if machines == 1 else f"{count(float(machines))} machines"
+    text = (
+        f"“{label(results, cost.arm)}” answers at most {count(float(each))} requests an hour on one machine at the "
+        f"measured speed; the busiest hour takes {named}, busy {quantity(float(busy), 'share')} of it."
+    )
+    point = cost.break_even_requests
+    if not point:
+        return text
+    months = point / (float(each) * float(HOURS_PER_MONTH))
+    return f"{text} To pay back keeps one machine busy for {months:,.1f} months." if months >= 1 else text
 
 
 def _totals_chart(results: Results, tuned: Cost, untuned: Cost) -> Chart:

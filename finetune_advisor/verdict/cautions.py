@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from finetune_advisor.records import ArmResult
+from finetune_advisor.records import ArmResult, Odds
 from finetune_advisor.verdict.facts import Facts, Pair
-from finetune_advisor.verdict.rules import LEAKS
+from finetune_advisor.verdict.stops import LEAKS
 from finetune_advisor.verdict.words import dollars, lost_to_form, percent
 
 
-def cautions(facts: Facts, pair: Pair | None) -> tuple[str, ...]:
+def cautions(facts: Facts, pair: Pair | None, odds: Odds | None) -> tuple[str, ...]:
     """Every caution that applies, the gravest first."""
     of_pair = (*_form(pair), *_range(pair), *_part_marks(pair), *_prices(pair)) if pair else ()
-    return (*of_pair, *_unanswered(facts), *_touched(facts, pair), *_near(facts))
+    of_odds = _losses(odds) if odds else ()
+    general = (*_stopped(facts), *_unpriced(facts), *_unanswered(facts), *_touched(facts, pair), *_near(facts))
+    return (*of_pair, *of_odds, *general)
 
 
 def _form(pair: Pair) -> Iterator[str]:
@@ -26,14 +28,30 @@ def _form(pair: Pair) -> Iterator[str]:
 
 
 def _range(pair: Pair) -> Iterator[str]:
-    facts, at_worst = pair.facts, pair.net_usd(pair.low)
+    facts = pair.facts
     if pair.tuned.interval.low < facts.need <= pair.tuned.score:
         yield (
             f"The interval of {pair.tuned.name} reaches down to {percent(pair.tuned.interval.low)}, "
             f"under the {percent(facts.need)} that is needed."
         )
-    if pair.net is not None and at_worst is not None and at_worst < 0 < pair.net:
-        yield f"At the lower end of the interval tuning would lose {dollars(-at_worst)} over the horizon."
+
+
+def _losses(odds: Odds) -> Iterator[str]:
+    if odds.unit == "usd" and odds.advantage.low < 0 < odds.advantage_mean:
+        yield f"At the lower end of what may be true tuning would lose {dollars(-odds.advantage.low)} over the horizon."
+
+
+def _stopped(facts: Facts) -> Iterator[str]:
+    for stop in facts.stops:
+        names = ", ".join(arm.name for arm in facts.arms if arm.name in stop.arms)
+        if names:
+            yield f"{names} left out of the choice: {stop.reason}"
+
+
+def _unpriced(facts: Facts) -> Iterator[str]:
+    unpriced = ", ".join(arm.name for arm in facts.arms if facts.cost(arm) is None)
+    if facts.costs and unpriced:
+        yield f"What {unpriced} costs is not known, so no money was judged."
 
 
 def _part_marks(pair: Pair) -> Iterator[str]:

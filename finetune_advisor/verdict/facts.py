@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from finetune_advisor.costs.model import Extra, break_even_quality, extra
+from finetune_advisor.costs.value import break_even_quality
 from finetune_advisor.errors import BadInput
 from finetune_advisor.records import ArmResult, Comparison, Cost, Finding, Power, Spread, Task
 
 LEVEL = 0.05
 """A p-value under this, after Holm's correction, counts as shown."""
-
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,7 @@ class Facts:
     examples belong together, in the order of the arms' scores. `discount_rate` is by year.
 
     Raises:
-        BadInput: A figure is outside its range.
+        BadInput: A figure is outside its range, or the arms, their costs and the clusters do not fit together.
     """
 
     task: Task
@@ -70,13 +69,10 @@ class Facts:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        shares = (self.needed_score or 0.0, self.worthwhile_difference, self.non_inferiority_margin)
-        if not all(0 <= share <= 1 for share in shares):
-            raise BadInput("A needed score, worthwhile difference or margin is not from 0 to 1.", hint="0.8 is 80%.")
-        if self.requests_per_month < 0 or self.horizon_months < 1:
-            raise BadInput("The volume is negative or the horizon is under a month.", hint="Mend [money] in the case.")
-        if min(self.usd_per_right_answer or 0, self.usd_per_wrong_answer or 0) < 0:
-            raise BadInput("The value of an answer is negative.", hint="Give what a wrong answer costs as an amount.")
+        _check_ranges(self)
+        _check_money(self)
+        _check_arms(self)
+        _check_spreads(self)
 
     @property
     def usd_gained(self) -> Decimal | None:
@@ -96,31 +92,13 @@ class Facts:
         return break_even_quality(self.usd_per_right_answer or Decimal(0), self.usd_per_wrong_answer or Decimal(0))
 
     @property
-    def served(self) -> int:
-        """Requests over the horizon."""
-        return self.requests_per_month * self.horizon_months
+    def ruled_out(self) -> frozenset[str]:
+        """Names of the arms that a stop takes out of the race."""
+        return frozenset(name for stop in self.stops for name in stop.arms)
 
     def cost(self, arm: ArmResult) -> Cost | None:
         """What that arm costs, where it is known."""
         return next((cost for cost in self.costs if cost.arm == arm.name), None)
-
-    def usd_total(self, arm: ArmResult) -> Decimal | None:
-        """What that arm costs over the horizon, everything counted; None where it is not known."""
-        cost = self.cost(arm)
-        return None if cost is None else cost.usd_per_month * self.horizon_months + cost.usd_one_off
-
-    def cheaper(self, arm: ArmResult, other: ArmResult) -> bool:
-        """Whether one arm costs less than the other over the horizon; not where either is unknown."""
-        one, two = self.usd_total(arm), self.usd_total(other)
-        return one is not None and two is not None and one < two
-
-    def cheapest(self, arms: list[ArmResult]) -> ArmResult | None:
-        """The arm that costs least over the horizon, those of unknown cost last; of equals the best."""
-        return min(arms, key=self._rank, default=None)
-
-    def _rank(self, arm: ArmResult) -> tuple[bool, Decimal, float]:
-        total = self.usd_total(arm)
-        return total is None, total or Decimal(0), -arm.score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,77 +125,81 @@ class Pair:
         """Whether the tuned arm has been shown to be better at all."""
         return self.comparison.p_adjusted < LEVEL and self.low > 0
 
-    @property
-    def helps(self) -> bool:
-        """Whether it has been shown to be better, and by enough to be worth it."""
-        return self.shown and self.comparison.difference >= self.facts.worthwhile_difference - _ROUNDING
 
-    @property
-    def as_good(self) -> bool:
-        """Whether a loss of the non-inferiority margin or more is excluded."""
-        return self.low > -self.facts.non_inferiority_margin
-
-    @property
-    def worse(self) -> bool:
-        """Whether a loss beyond the non-inferiority margin has been shown."""
-        return self.high < -self.facts.non_inferiority_margin
-
-    @property
-    def good_enough(self) -> bool:
-        """Whether the tuned arm reaches the score that is needed."""
-        return self.tuned.score >= self.facts.need
-
-    def extra(self, other: ArmResult) -> Extra | None:
-        """What the tuned arm costs more than another; None where a cost is not known."""
-        one, two = self.facts.cost(self.tuned), self.facts.cost(other)
-        return extra(one, two, self.facts.requests_per_month) if one and two else None
-
-    def net_usd(self, difference: float) -> Decimal | None:
-        """What tuning brings over the horizon at that difference; None where a price or a value is not known."""
-        facts, more = self.facts, self.extra(self.untuned)
-        if more is None or facts.usd_gained is None:
-            return None
-        gain = Decimal(str(difference)) * facts.usd_gained * facts.served
-        return gain - more.usd(facts.requests_per_month, facts.horizon_months)
-
-    @property
-    def net(self) -> Decimal | None:
-        """What tuning brings over the horizon at the measured difference."""
-        return self.net_usd(self.comparison.difference)
-
-    @property
-    def rival(self) -> ArmResult:
-        """The cheapest untuned arm that is as good as the best untuned one: what tuning has to undercut."""
-        as_good = {
-            each.arm for each in self.facts.comparisons if each.interval.low > -self.facts.non_inferiority_margin
-        }
-        others = [arm for arm in self.facts.arms if not arm.tuned and arm.name in as_good]
-        return self.facts.cheapest([self.untuned, *others]) or self.untuned
-
-
-def pair_of(facts: Facts) -> Pair | None:
-    """The pair to decide on: the best tuned arm or, to save money, the cheapest that does as well."""
+def pairs(facts: Facts) -> tuple[Pair, ...]:
+    """Every tuned arm that was compared with an untuned one."""
     arms = {arm.name: arm for arm in facts.arms}
-    pairs = [
+    return tuple(
         Pair(facts=facts, tuned=arms[each.arm], untuned=arms[each.baseline], comparison=each)
         for each in facts.comparisons
         if each.arm in arms and each.baseline in arms and arms[each.arm].tuned and not arms[each.baseline].tuned
-    ]
-    pools = _saving(pairs) if facts.goal == "cost" else []
-    pool = next(filter(None, pools), None)
-    if pool is not None:
-        return min(pool, key=lambda pair: facts.usd_total(pair.tuned) or Decimal(0))
-    return max(pairs, key=lambda pair: pair.tuned.score, default=None)
-
-
-def _saving(pairs: list[Pair]) -> list[list[Pair]]:
-    """Pairs whose tuned arm is cheaper, the best-founded ones first: good enough, as good, not shown to be worse."""
-    cheaper = [pair for pair in pairs if not pair.worse and pair.facts.cheaper(pair.tuned, pair.rival)]
-    as_good = [pair for pair in cheaper if pair.as_good]
-    return [[pair for pair in as_good if pair.good_enough], as_good, cheaper]
+    )
 
 
 def best_name(facts: Facts, *, tuned: bool) -> str | None:
     """The name of the arm with the highest score among the tuned, or the untuned, ones."""
     arms = [arm for arm in facts.arms if arm.tuned == tuned]
     return max(arms, key=lambda arm: arm.score).name if arms else None
+
+
+def _check_ranges(facts: Facts) -> None:
+    shares = (facts.needed_score or 0.0, facts.worthwhile_difference, facts.non_inferiority_margin)
+    if not all(0 <= share <= 1 for share in shares):
+        raise BadInput("A needed score, worthwhile difference or margin is not from 0 to 1.", hint="0.8 is 80%.")
+    if not 0.5 < facts.confidence < 1:
+        raise BadInput(
+            f"A confidence of {facts.confidence} is not between 0.5 and 1.",
+            hint="0.9 means: go if it is right with a probability of 90%.",
+        )
+    if facts.latency_seconds is not None and not facts.latency_seconds > 0:
+        raise BadInput("The time that an answer may take is not above 0.", hint="Give it in seconds.")
+
+
+def _check_money(facts: Facts) -> None:
+    if facts.requests_per_month < 1 or facts.horizon_months < 1:
+        raise BadInput(
+            "The volume is under one request a month or the horizon under a month.",
+            hint="Without requests there is nothing to decide on: give at least 1 of each.",
+        )
+    if not 0 <= facts.discount_rate < math.inf:
+        raise BadInput("The discount rate is negative.", hint="Give it by year; 0.08 is 8%.")
+    values = (facts.usd_per_right_answer, facts.usd_per_wrong_answer, facts.usd_per_wrong_form, facts.usd_per_label)
+    if not all(value is None or (value.is_finite() and value >= 0) for value in values):
+        raise BadInput(
+            "The value of an answer or the price of a label is negative.",
+            hint="Give what a wrong answer costs as an amount of 0 or more.",
+        )
+    for cost in facts.costs:
+        if not all(usd.is_finite() and usd >= 0 for usd in (cost.usd_per_1000, cost.usd_per_month, cost.usd_one_off)):
+            raise BadInput(f"A cost of {cost.arm} is negative.", hint="Give amounts of 0 or more.")
+
+
+def _check_arms(facts: Facts) -> None:
+    names = [arm.name for arm in facts.arms]
+    if len(set(names)) < len(names):
+        raise BadInput("Two arms have the same name.", hint="Give each arm a name of its own.")
+    for arm in facts.arms:
+        lengths = {len(arm.scores), *([len(arm.forms)] if arm.forms else []), len(facts.clusters or arm.scores)}
+        if not arm.scores or len(lengths) > 1 or arm.example_ids != facts.arms[0].example_ids:
+            raise BadInput(
+                f"{arm.name} has no scores, or not for the same test examples as {names[0]}.",
+                hint="Every arm needs one score for every test example, in the same order.",
+            )
+    strangers = sorted({cost.arm for cost in facts.costs} - set(names))
+    if strangers:
+        raise BadInput(
+            f"There is a cost for {strangers[0]}, but no such arm was measured.",
+            hint=f"Measured: {', '.join(names) or 'none'}.",
+        )
+
+
+def _check_spreads(facts: Facts) -> None:
+    drivers = [spread.driver for spread in facts.spreads]
+    if len(set(drivers)) < len(drivers):
+        raise BadInput("Two spreads are for the same driver.", hint="Give one for each.")
+    for spread in facts.spreads:
+        if not 0 <= spread.low <= 1 <= spread.high < math.inf:
+            raise BadInput(
+                f"The spread of {spread.driver} from {spread.low} to {spread.high} does not hold the likely value, 1.",
+                hint="Its ends are what the likely figure is multiplied by: 0.5 and 2 are half and twice as much.",
+            )

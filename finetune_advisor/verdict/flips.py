@@ -1,116 +1,317 @@
-"""What would change the answer: one assumption changed at a time, and the same rules asked again."""
+"""What would change the answer: one assumption changed at a time, and the same draws judged again.
+
+Each assumption is a dial. Where its far end gives another answer, the place where the answer turns is found by
+bisection on a part of the draws, rounded outwards to what a person can remember, and judged again on all of them.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Literal
 
-from finetune_advisor.records import ArmResult, Cost, Decision
-from finetune_advisor.verdict.facts import Facts, Pair
-from finetune_advisor.verdict.rules import rule
-from finetune_advisor.verdict.words import dollars, percent, points
+from finetune_advisor.records import Decision, Driver
+from finetune_advisor.verdict.facts import Facts
+from finetune_advisor.verdict.judge import Judged, judge
+from finetune_advisor.verdict.simulate import DRAWS, Draws
+from finetune_advisor.verdict.words import dollars, months, percent, points, seconds
 
-_Change = tuple[str, Facts]
+FEW = 1_000
+"""Draws on which a turning point is searched."""
+
+FINE = {"ratio": 0.005, "share": 0.0005, "whole": 1.0}
+"""How closely it is searched, before it is rounded."""
+
+GOALS: dict[Literal["quality", "cost", "speed"], str] = {
+    "quality": "better answers",
+    "cost": "lower cost at the same quality",
+    "speed": "faster answers at the same quality",
+}
+
+WHAT: dict[Driver, str] = {
+    "prices": "prices",
+    "tokens": "prompts and answers",
+    "hours": "hours of work",
+    "training": "costs of training",
+    "hosting": "costs of hosting",
+}
+
+_Ends = tuple[float, float]
+Turned = Callable[[Draws, float], tuple[Facts, Draws]]
 
 
-def flips(pair: Pair, decision: Decision) -> tuple[str, ...]:
-    """Every change of one assumption after which the rules decide otherwise, with the threshold and the new answer."""
-    changes = [*_needs(pair), *_volumes(pair), *_values(pair), *_gains(pair), _goal(pair)]
-    found = {condition: rule(facts).decision for condition, facts in changes}
-    return tuple(f"If {what}, the answer would be {new.value}." for what, new in found.items() if new != decision)
+@dataclass(frozen=True, kw_only=True)
+class Dial:
+    """An assumption that can be turned from `now`, None where nothing is assumed, to either end.
+
+    `less` and `more` say in words that it is turned down or up, with a place for the value as `show` writes it. On the
+    way to an end `stops` places are looked at, for the answer may turn more than once.
+    """
+
+    now: float | None
+    low: float
+    high: float
+    scale: Literal["ratio", "share", "whole"]
+    turned: Turned
+    show: Callable[[float], str]
+    less: str
+    more: str
+    stops: int = 1
+
+    def decision(self, value: float, draws: Draws) -> Decision:
+        """What would be decided at that value."""
+        return judge(*self.turned(draws, value)).decision
 
 
-def _needs(pair: Pair) -> list[_Change]:
-    facts, least = pair.facts, pair.untuned.interval.low
-    found: list[_Change] = []
-    for share, remark in (
-        (_down(least), f", so that {pair.untuned.name} alone would do"),
-        (_down(pair.tuned.score), ""),
-    ):
-        if facts.needed_score is None or share < facts.needed_score:
-            found.append((f"{percent(share)} were good enough{remark}", replace(facts, needed_score=share)))
-    for share in (_up(least), _up(pair.tuned.score)):
-        if share < 1 and (facts.needed_score is None or share >= facts.needed_score):
-            found.append((f"more than {percent(share)} were needed", replace(facts, needed_score=share + 0.001)))
-    return found
+def flips(judged: Judged) -> tuple[str, ...]:
+    """For every assumption whose change changes the answer: where it turns, and the new answer."""
+    few = judged.draws.some(slice(None, None, DRAWS // FEW))
+    found = [each for dial in dials(judged) for each in _of_dial(judged, dial, few)]
+    return (*dict.fromkeys(found), *_goals(judged), *_confidence(judged))
 
 
-def _volumes(pair: Pair) -> list[_Change]:
-    facts, other = pair.facts, _other(pair)
-    more = pair.extra(other)
-    gain = (facts.usd_gained or Decimal(0)) * Decimal(str(pair.comparison.difference))
-    least = (
-        more.least_requests_per_month(gain if facts.goal == "quality" else Decimal(0), facts.horizon_months)
-        if more
-        else 0
+def _of_dial(judged: Judged, dial: Dial, few: Draws) -> Iterator[str]:
+    for end in (dial.low, dial.high):
+        for ends, others in _turns(judged, dial, end, few):
+            found = _turning_point(judged, dial, ends, others, few)
+            if found is not None:
+                words = (dial.less if end == dial.low else dial.more).format(dial.show(found[0]))
+                yield f"If {words}, the answer would be {found[1].value}."
+
+
+def _turns(judged: Judged, dial: Dial, end: float, few: Draws) -> Iterator[tuple[_Ends, frozenset[Decision]]]:
+    """Between which values the answer turns on the way to that end, and into what: first to another, then to the last.
+
+    Where nothing is assumed now, only the last turn counts: what would be so from there to the end.
+    """
+    path = _path(dial, end)
+    answers = [dial.decision(value, few) for value in path]
+    here, last = (judged.decision if dial.now is None else answers[0]), answers[-1]
+    changed = [at for at, answer in enumerate(answers) if answer is not here]
+    if dial.now is not None and changed:
+        yield (path[changed[0] - 1], path[changed[0]]), frozenset(Decision) - {here}
+    before = [at for at, answer in enumerate(answers) if answer is not last]
+    if last is not here and before and (dial.now is None or len(changed) > 0):
+        yield (path[before[-1]], path[before[-1] + 1]), frozenset({last})
+
+
+def _path(dial: Dial, end: float) -> list[float]:
+    start = dial.now if dial.now is not None else dial.low + dial.high - end
+    if start == end:
+        return [start]
+    return [start + (end - start) * step / dial.stops for step in range(dial.stops)] + [end]
+
+
+def _turning_point(
+    judged: Judged, dial: Dial, ends: _Ends, others: frozenset[Decision], few: Draws
+) -> tuple[float, Decision] | None:
+    """The first value at which the answer is one of the others, and which one; None where no value can be shown."""
+    kept, turned = ends
+    for _ in range(_halvings(dial, ends)):
+        middle = math.sqrt(kept * turned) if dial.scale == "ratio" else (kept + turned) / 2
+        kept, turned = (kept, middle) if dial.decision(middle, few) in others else (middle, turned)
+    for nudges in range(4):
+        value = rounded(turned + nudges * _nudge(dial, turned, ends[1]), dial.scale, up=ends[1] > ends[0])
+        if dial.low <= value <= dial.high and (found := dial.decision(value, judged.draws)) in others:
+            return value, found
+    return None
+
+
+def _halvings(dial: Dial, ends: _Ends) -> int:
+    width = abs(math.log(ends[1] / ends[0]) if dial.scale == "ratio" else ends[1] - ends[0])
+    return max(0, math.ceil(math.log2(width / FINE[dial.scale])))
+
+
+def _nudge(dial: Dial, turned: float, end: float) -> float:
+    size = {"ratio": 0.02 * turned, "share": 0.003, "whole": 1.0}[dial.scale]
+    return math.copysign(size, end - turned)
+
+
+def rounded(value: float, scale: Literal["ratio", "share", "whole"], *, up: bool) -> float:
+    """Two significant digits for a ratio, tenths of a point for a share, else a whole number; away from the start."""
+    unit = {"share": Decimal("0.001"), "whole": Decimal(1)}.get(scale, Decimal(1).scaleb(_exponent(value) - 1))
+    steps = round(Decimal(repr(value)) / unit, 6)
+    return float((math.ceil(steps) if up else math.floor(steps)) * unit)
+
+
+def _exponent(value: float) -> int:
+    return Decimal(repr(value)).adjusted()
+
+
+def dials(judged: Judged) -> list[Dial]:
+    """Every assumption that this goal rests on."""
+    facts, kind = judged.facts, judged.aim.kind
+    found = [_need(facts)]
+    if kind == "better":
+        found.append(_gain(facts))
+    if kind in ("saving", "faster") or (facts.goal == "privacy" and facts.needed_score is None):
+        found.append(_margin(facts))
+    if facts.latency_seconds is not None:
+        found.append(_latency(facts, facts.latency_seconds))
+    return [*found, *_money(judged)] if judged.draws.bills is not None else found
+
+
+def _money(judged: Judged) -> Iterator[Dial]:
+    facts, kind = judged.facts, judged.aim.kind
+    if kind in ("earning", "saving", "reaching"):
+        yield _volume(facts)
+        yield _horizon(facts)
+        for driver, what in WHAT.items():
+            if any(driver in bill.drivers for bill in judged.draws.bills or ()):
+                yield _driver(facts, driver, what)
+    if facts.goal == "quality":
+        yield _right(facts)
+        if facts.usd_per_right_answer is not None:
+            yield _wrong(facts, float(facts.usd_per_right_answer))
+
+
+def _need(facts: Facts) -> Dial:
+    return Dial(
+        now=facts.needed_score,
+        low=0.0,
+        high=1.0,
+        scale="share",
+        turned=lambda draws, share: (replace(facts, needed_score=share), draws),
+        show=percent,
+        less="{} were good enough" + _instead(facts.needed_score, percent),
+        more="more than {} were needed" + _instead(facts.needed_score, percent),
+        stops=10,
     )
-    if not least:
-        return []
-    if least <= facts.requests_per_month:
-        return [(f"fewer than {least:,} requests a month came in", _at(facts, least - 1))]
-    return [(f"more than {least:,} requests a month came in", _at(facts, least + 1))]
 
 
-def _values(pair: Pair) -> list[_Change]:
-    facts, more, difference = pair.facts, pair.extra(pair.untuned), Decimal(str(pair.comparison.difference))
-    if more is None or difference <= 0 or not facts.served:
-        return []
-    per_answer = more.usd(facts.requests_per_month, facts.horizon_months) / (difference * facts.served)
-    value = per_answer - (facts.usd_per_wrong_answer or Decimal(0))
-    if value <= 0:
-        return []
-    under, over = _two_digits(value, ROUND_FLOOR), _two_digits(value, ROUND_CEILING)
-    now, found = facts.usd_per_right_answer, list[_Change]()
-    if now is None or under < now:
-        found.append((f"a right answer were worth less than {dollars(under)}", _worth(facts, under * Decimal("0.999"))))
-    if now is None or over > now:
-        found.append((f"a right answer were worth more than {dollars(over)}", _worth(facts, over * Decimal("1.001"))))
-    return found
+def _gain(facts: Facts) -> Dial:
+    return Dial(
+        now=facts.worthwhile_difference,
+        low=0.0,
+        high=1.0,
+        scale="share",
+        turned=lambda draws, share: (replace(facts, worthwhile_difference=share), draws),
+        show=points,
+        less="a gain of {} were worth having" + _instead(facts.worthwhile_difference, points),
+        more="only a gain of {} or more were worth having" + _instead(facts.worthwhile_difference, points),
+    )
 
 
-def _gains(pair: Pair) -> list[_Change]:
-    facts = pair.facts
-    return [
-        (f"a gain of {points(gain)} were worth having", replace(facts, worthwhile_difference=gain))
-        for gain in (_down(pair.low), _down(pair.high))
-        if 0 < gain < facts.worthwhile_difference
-    ]
+def _margin(facts: Facts) -> Dial:
+    return Dial(
+        now=facts.non_inferiority_margin,
+        low=0.0,
+        high=1.0,
+        scale="share",
+        turned=lambda draws, share: (replace(facts, non_inferiority_margin=share), draws),
+        show=points,
+        less="a loss of no more than {} were acceptable" + _instead(facts.non_inferiority_margin, points),
+        more="a loss of up to {} were acceptable" + _instead(facts.non_inferiority_margin, points),
+    )
 
 
-def _goal(pair: Pair) -> _Change:
-    goal: Literal["quality", "cost"] = "cost" if pair.facts.goal == "quality" else "quality"
-    aim = "lower cost at the same quality" if goal == "cost" else "better answers"
-    return f"the aim were {aim}", replace(pair.facts, goal=goal)
+def _latency(facts: Facts, limit: float) -> Dial:
+    return Dial(
+        now=limit,
+        low=limit / 100,
+        high=limit * 100,
+        scale="ratio",
+        turned=lambda draws, value: (replace(facts, latency_seconds=value), draws),
+        show=seconds,
+        less="an answer had to come within {}" + _instead(limit, seconds),
+        more="an answer could take {}" + _instead(limit, seconds),
+    )
 
 
-def _other(pair: Pair) -> ArmResult:
-    return pair.untuned if pair.facts.goal == "quality" else pair.rival
+def _volume(facts: Facts) -> Dial:
+    now = facts.requests_per_month
+    return Dial(
+        now=now,
+        low=min(now, max(1.0, now / 1000)) / 1.001,
+        high=now * 1000.0,
+        scale="ratio",
+        turned=lambda draws, value: (facts, draws.scaled("volume", value / now)),
+        show=lambda value: f"{value:,.0f}",
+        less=f"fewer than {{}} requests a month came in ({now:,} assumed)",
+        more=f"more than {{}} requests a month came in ({now:,} assumed)",
+    )
 
 
-def _at(facts: Facts, requests_per_month: int) -> Facts:
-    """The same facts at another volume, the monthly costs following it."""
-    more = requests_per_month - facts.requests_per_month
-    costs = tuple(_moved(cost, more) for cost in facts.costs)
-    return replace(facts, requests_per_month=requests_per_month, costs=costs)
+def _horizon(facts: Facts) -> Dial:
+    now = facts.horizon_months
+    return Dial(
+        now=now,
+        low=1.0,
+        high=max(120.0, 2.0 * now),
+        scale="whole",
+        turned=lambda draws, value: (replace(facts, horizon_months=max(1, round(value))), draws),
+        show=lambda value: months(round(value)),
+        less=f"only {{}} were counted ({now} assumed)",
+        more=f"{{}} were counted ({now} assumed)",
+    )
 
 
-def _moved(cost: Cost, more: int) -> Cost:
-    return replace(cost, usd_per_month=cost.usd_per_month + cost.usd_per_1000 * more / 1000)
+def _driver(facts: Facts, driver: Driver, what: str) -> Dial:
+    return Dial(
+        now=1.0,
+        low=0.1,
+        high=10.0,
+        scale="ratio",
+        turned=lambda draws, value: (facts, draws.scaled(driver, value)),
+        show=lambda value: f"{value:.2g} times",
+        less=f"{what} were less than {{}} what is assumed",
+        more=f"{what} were more than {{}} what is assumed",
+    )
 
 
-def _worth(facts: Facts, usd: Decimal) -> Facts:
-    return replace(facts, usd_per_right_answer=usd)
+def _right(facts: Facts) -> Dial:
+    now = float(facts.usd_per_right_answer) if facts.usd_per_right_answer else None
+    return Dial(
+        now=now,
+        low=1e-6 if now is None else now / 1000,
+        high=1e4 if now is None else now * 1000,
+        scale="ratio",
+        turned=lambda draws, value: (replace(facts, usd_per_right_answer=_usd(value)), draws),
+        show=dollars,
+        less="a right answer were worth less than {}" + _instead(now, dollars),
+        more="a right answer were worth more than {}" + _instead(now, dollars),
+    )
 
 
-def _two_digits(value: Decimal, rounding: str) -> Decimal:
-    return value.quantize(Decimal(1).scaleb(value.adjusted() - 1), rounding)
+def _wrong(facts: Facts, right: float) -> Dial:
+    now = float(facts.usd_per_wrong_answer or 0)
+    return Dial(
+        now=now or right / 1000,
+        low=now / 1000 or right / 1001,
+        high=1000 * (now or right),
+        scale="ratio",
+        turned=lambda draws, value: (replace(facts, usd_per_wrong_answer=_usd(value)), draws),
+        show=dollars,
+        less="a wrong answer cost less than {}" + _instead(now, dollars),
+        more="a wrong answer cost more than {}" + _instead(now, dollars),
+    )
 
 
-def _down(share: float) -> float:
-    return math.floor(round(1000 * share, 6)) / 1000
+def _instead(now: float | None, show: Callable[[float], str]) -> str:
+    return "" if now is None else f" ({show(now)} assumed)"
 
 
-def _up(share: float) -> float:
-    return math.ceil(round(1000 * share, 6)) / 1000
+def _usd(value: float) -> Decimal:
+    return Decimal(repr(value))
+
+
+def _goals(judged: Judged) -> Iterator[str]:
+    facts = judged.facts
+    for goal, aim in GOALS.items():
+        known = {"quality": True, "cost": judged.draws.bills is not None, "speed": all(judged.draws.seconds > 0)}[goal]
+        if known and goal != facts.goal and not (goal == "quality" and facts.goal == "privacy"):
+            found = judge(replace(facts, goal=goal), judged.draws).decision
+            if found is not judged.decision:
+                yield f"If the aim were {aim}, the answer would be {found.value}."
+
+
+def _confidence(judged: Judged) -> Iterator[str]:
+    likelier = max(judged.p_tuning, 1 - judged.p_tuning)
+    level = math.floor(100 * likelier) / 100
+    if judged.decision is Decision.NOT_YET and 0.5 < level < judged.facts.confidence:
+        found = judge(replace(judged.facts, confidence=level), judged.draws).decision
+        if found is not judged.decision:
+            asked = percent(judged.facts.confidence)
+            yield f"If a probability of {percent(level)} were enough ({asked} asked for), it would be {found.value}."

@@ -1,249 +1,221 @@
-"""The rules of the verdict. Hard stops come first; then the first rule of the goal that applies decides.
+"""The rules of the verdict: hard stops first; then the probability that tuning is right decides, and the words say why.
 
 Evidence that is simulated, leaked, looked at twice or too small decides nothing. What is merely not shown is never a
-rejection: NO-GO needs evidence that a worthwhile gain is excluded, that none is needed, or that it does not pay.
+rejection: a NO-GO needs a probability that tuning is wrong, as a GO needs one that it is right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from finetune_advisor.records import ArmResult, Decision
-from finetune_advisor.verdict.facts import Facts, Pair, pair_of
-from finetune_advisor.verdict.words import (
-    compared,
-    dollars,
-    label_more,
-    lost_to_form,
-    money,
-    percent,
-    plain,
-    points,
-    strength,
-)
-
-LEAKS = frozenset({"leak_exact", "leak_near", "examples_in_corpus"})
-"""Findings of the audit that make scores on the test split worthless; nearly equal examples are only warned of."""
-
-TRAIN_MORE = "Train on more examples or a larger base model, and look at the answers that are still wrong."
+from finetune_advisor.records import Decision, Odds
+from finetune_advisor.verdict import reasons as why
+from finetune_advisor.verdict.aims import Kind
+from finetune_advisor.verdict.facts import Facts, Pair, Stop
+from finetune_advisor.verdict.judge import Judged, judge
+from finetune_advisor.verdict.odds import odds
+from finetune_advisor.verdict.simulate import simulate
+from finetune_advisor.verdict.steps import next_step
+from finetune_advisor.verdict.stops import stops, stops_of
+from finetune_advisor.verdict.words import called, compared, percent, points, seconds, strength
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ruling:
-    """A decision with its words. `fixes` is what mends the hard stops, where there are any."""
+    """A decision with its words. `fixes` is what mends the hard stops, where there are any; then nothing was judged."""
 
     decision: Decision
     headline: str
     reasons: tuple[str, ...]
     next_step: str
     pair: Pair | None
+    judged: Judged | None = None
+    odds: Odds | None = None
     fixes: tuple[str, ...] = ()
 
 
 def rule(facts: Facts) -> Ruling:
-    """What the rules decide."""
-    pair = pair_of(facts)
-    stops = [*_missing(facts, pair), *_simulated(facts), *_leaked(facts), *_touched(pair), *_few(pair)]
-    if pair is None or stops:
-        return _stopped(stops, pair)
-    rules = QUALITY if facts.goal == "quality" else COST
-    return next(ruling for each in rules if (ruling := each(pair)) is not None)
+    """What the rules decide.
+
+    Raises:
+        BadInput: A score or a cost is not usable.
+    """
+    found = stops(facts)
+    if found:
+        return _stopped(found, None)
+    judged = judge(facts, simulate(facts))
+    of_pair = stops_of(judged.pair)
+    return _stopped(of_pair, judged.pair) if of_pair else _ruled(judged)
 
 
-def _stopped(stops: list[tuple[str, str]], pair: Pair | None) -> Ruling:
+def _stopped(found: tuple[Stop, ...], pair: Pair | None) -> Ruling:
+    final = found[0].final
     return Ruling(
-        decision=Decision.NOT_YET,
-        headline=f"Not yet: {stops[0][0]}",
-        reasons=tuple(reason[0].upper() + reason[1:] for reason, _ in stops),
-        next_step=stops[0][1],
+        decision=Decision.NO_GO if final else Decision.NOT_YET,
+        headline=f"{'Do not fine-tune' if final else 'Not yet'}: {found[0].reason}",
+        reasons=tuple(stop.reason[0].upper() + stop.reason[1:] for stop in found),
+        next_step=found[0].mend,
         pair=pair,
-        fixes=tuple(dict.fromkeys(mend for _, mend in stops)),
+        fixes=tuple(dict.fromkeys(stop.mend for stop in found)),
     )
 
 
-def _missing(facts: Facts, pair: Pair | None) -> Iterator[tuple[str, str]]:
-    if not any(arm.tuned for arm in facts.arms):
-        yield "no tuned arm was run.", "Run a tuned arm: without one there is nothing to decide on."
-    if not any(not arm.tuned for arm in facts.arms):
-        yield "nothing was run without tuning.", "Run few-shot prompting or retrieval: tuning has to beat something."
-    elif pair is None and any(arm.tuned for arm in facts.arms):
-        yield "the arms were not compared.", "Run all arms on the same test split."
-
-
-def _simulated(facts: Facts) -> Iterator[tuple[str, str]]:
-    names = ", ".join(arm.name for arm in facts.arms if arm.simulated)
-    if names:
-        yield f"no real model answered for {names}; those results are simulated.", "Run the case with a real model."
-
-
-def _leaked(facts: Facts) -> Iterator[tuple[str, str]]:
-    leaks = sum(finding.severity == "error" and finding.code in LEAKS for finding in facts.findings)
-    if leaks:
-        yield (
-            f"the answers to test examples can be known from elsewhere, the audit found {leaks} such leaks.",
-            "Take the leaked examples out of one side and run again.",
-        )
-
-
-def _touched(pair: Pair | None) -> Iterator[tuple[str, str]]:
-    for arm in (pair.tuned, pair.untuned) if pair else ():
-        if arm.touches > 1:
-            yield (
-                f"the test split has been used {arm.touches} times for {arm.name}, which flatters its score.",
-                "Set fresh examples aside as a test split and run once on those.",
-            )
-
-
-def _few(pair: Pair | None) -> Iterator[tuple[str, str]]:
-    if pair and pair.comparison.n < pair.facts.minimum_test_rows:
-        n, least = pair.comparison.n, pair.facts.minimum_test_rows
-        yield f"only {n} of at least {least} test examples are there.", f"Label {least - n} more test examples."
-
-
-def _untuned_suffices(pair: Pair) -> Ruling | None:
-    facts = pair.facts
-    if facts.needed_score is None:
-        return None
-    enough = [arm for arm in facts.arms if not arm.tuned and arm.interval.low >= facts.need]
-    arm = facts.cheapest(enough)
-    pays = pair.helps and pair.net is not None and pair.net > 0
-    if arm is None or pays or facts.cheaper(pair.tuned, arm):
-        return None
+def _ruled(judged: Judged) -> Ruling:
+    figures = odds(judged)
+    say = {Decision.GO: _go, Decision.NO_GO: _no_go, Decision.NOT_YET: _not_yet}[judged.decision]
     return Ruling(
-        decision=Decision.NO_GO,
-        headline=f"Do not fine-tune: {_called(arm)} reaches the needed {percent(facts.need)}.",
-        reasons=(
-            f"{arm.name} scores {percent(arm.score)}, and its interval starts at {percent(arm.interval.low)}.",
-            compared(pair),
-            money(pair, arm),
-        ),
-        next_step=f"Use {arm.name}, and measure again when the task or the data change.",
-        pair=pair,
+        decision=judged.decision,
+        headline=say(judged),
+        reasons=_reasons(judged),
+        next_step=next_step(judged, figures),
+        pair=judged.pair,
+        judged=judged,
+        odds=figures,
     )
 
 
-def _tuning_pays(pair: Pair) -> Ruling | None:
-    if not (pair.helps and pair.good_enough) or (pair.net is not None and pair.net <= 0):
-        return None
-    headline = (
-        f"Fine-tune: {pair.tuned.name} scores {percent(pair.tuned.score)}, "
-        f"the best alternative, {_called(pair.untuned)}, {percent(pair.untuned.score)}."
-    )
-    reasons = (compared(pair), strength(pair), money(pair, pair.untuned))
-    return Ruling(decision=Decision.GO, headline=headline, reasons=reasons, next_step=_first_step(pair), pair=pair)
+def _reasons(judged: Judged) -> tuple[str, ...]:
+    unclear = (strength(judged.pair),) if judged.decision is Decision.NOT_YET and not judged.pair.shown else ()
+    return (compared(judged.pair), why.probability(judged), *why.short_of_need(judged), *unclear, why.money(judged))
 
 
-def _loses_money(pair: Pair) -> Ruling | None:
-    at_best, floor = pair.net_usd(pair.high), pair.facts.floor
-    if pair.tuned.interval.high < floor:
-        why = f"Under {percent(floor)} right answers, wrong ones cost more than right ones earn."
-    elif at_best is not None and at_best < 0:
-        why = f"Even at the upper end of the interval tuning loses {dollars(-at_best)} over the horizon."
-    else:
-        return None
-    return Ruling(
-        decision=Decision.NO_GO,
-        headline="Do not fine-tune: at the values and prices given it does not pay.",
-        reasons=(why, compared(pair), money(pair, pair.untuned)),
-        next_step=f"Stay with {pair.untuned.name}; ask again when volume, prices or the value of an answer change.",
-        pair=pair,
+def _go(judged: Judged) -> str:
+    return f"Fine-tune: {_GO[judged.aim.kind](judged)}"
+
+
+def _no_go(judged: Judged) -> str:
+    return f"Do not fine-tune: {_too_slow(judged) or _NO_GO[judged.aim.kind](judged)}"
+
+
+def _not_yet(judged: Judged) -> str:
+    doubt = {"": _doubt, "short": _only_short, "cheaper": _only_cheaper}[judged.softened](judged)
+    return f"Not yet: {doubt}"
+
+
+def _both_scores(judged: Judged) -> str:
+    pair = judged.pair
+    return (
+        f"{pair.tuned.name} scores {percent(pair.tuned.score)}, "
+        f"the best alternative, {called(pair.untuned)}, {percent(pair.untuned.score)}"
     )
 
 
-def _no_gain(pair: Pair) -> Ruling | None:
-    wanted = pair.facts.worthwhile_difference
-    if pair.high >= wanted or pair.facts.cheaper(pair.tuned, pair.untuned):
-        return None
-    excluded = f"A gain of {points(wanted)}, the least that would be worth it, is excluded."
-    return Ruling(
-        decision=Decision.NO_GO,
-        headline=f"Do not fine-tune: {_called(pair.untuned)} does as well, or nearly so.",
-        reasons=(compared(pair), excluded, money(pair, pair.untuned)),
-        next_step=f"Use {pair.untuned.name}; better prompts and documents are cheaper to try than another training.",
-        pair=pair,
-    )
+def _go_earning(judged: Judged) -> str:
+    return f"{_both_scores(judged)}; in money, tuning brings more."
 
 
-def _open_for_quality(pair: Pair) -> Ruling:
-    wanted = pair.facts.worthwhile_difference
-    if pair.helps and not pair.good_enough:
-        return _not_yet(pair, f"tuning helps, but {_short(pair)}.", TRAIN_MORE, pair.untuned)
-    if pair.helps:
-        step = "Check the prices, the hours and the value of an answer: the gain is there, the money is in doubt."
-        return _not_yet(pair, "tuning helps, but whether it pays is open.", step, pair.untuned)
-    if pair.high < wanted:
-        step = 'Set the goal to "cost" if cheaper answers are what is wanted.'
-        return _not_yet(pair, "tuning brings no worthwhile gain in quality, but it is cheaper.", step, pair.untuned)
-    doubt = "the test set is too small to tell whether tuning helps enough."
-    return _not_yet(pair, doubt, label_more(pair, wanted), pair.untuned)
+def _go_reaching(judged: Judged) -> str:
+    if why.untuned_suffices(judged):
+        return f"{judged.pair.tuned.name} reaches the score that is needed for less than {why.rival(judged).name}."
+    return f"{_both_scores(judged)}; only tuning reaches what is needed."
 
 
-def _unpriced(pair: Pair) -> Ruling | None:
-    if pair.extra(pair.untuned) is not None:
-        return None
-    return _not_yet(pair, "the costs are not known.", "Give the prices of the models or of the machine.", pair.untuned)
+def _go_saving(judged: Judged) -> str:
+    if not why.untuned_suffices(judged):
+        return f"{_both_scores(judged)}; only tuning reaches what is needed."
+    return f"{judged.pair.tuned.name} costs less than {called(why.rival(judged))} and is as good."
 
 
-def _tuning_saves(pair: Pair) -> Ruling | None:
-    facts, rival = pair.facts, pair.rival
-    if not (pair.as_good and pair.good_enough and facts.cheaper(pair.tuned, rival)):
-        return None
-    excluded = f"A loss of {points(facts.non_inferiority_margin)} or more against {pair.untuned.name} is excluded."
-    return Ruling(
-        decision=Decision.GO,
-        headline=f"Fine-tune: {pair.tuned.name} costs less than {_called(rival)} and is as good.",
-        reasons=(compared(pair), excluded, money(pair, rival)),
-        next_step=_first_step(pair),
-        pair=pair,
-    )
+def _go_faster(judged: Judged) -> str:
+    if not why.untuned_suffices(judged):
+        return f"{_both_scores(judged)}; only tuning reaches what is needed."
+    tuned, other = judged.pair.tuned, why.rival(judged)
+    times = f"answers in {seconds(tuned.seconds)}, {called(other)} in {seconds(other.seconds)}"
+    return f"{tuned.name} {times}, and it is as good."
 
 
-def _no_saving(pair: Pair) -> Ruling | None:
-    facts, rival = pair.facts, pair.rival
-    if facts.cheaper(pair.tuned, rival) and not pair.worse:
-        return None
-    return Ruling(
-        decision=Decision.NO_GO,
-        headline=f"Do not fine-tune: it saves nothing against {rival.name} at the same quality.",
-        reasons=(money(pair, rival), compared(pair)),
-        next_step=f"Use {rival.name}; a shorter or cached prompt is the cheapest saving to try.",
-        pair=pair,
-    )
+def _too_slow(judged: Judged) -> str:
+    tuned, limit = judged.pair.tuned, judged.facts.latency_seconds
+    if limit is None or tuned.seconds <= limit:
+        return ""
+    return f"{tuned.name} takes {seconds(tuned.seconds)} to answer, and {seconds(limit)} are allowed."
 
 
-def _open_for_cost(pair: Pair) -> Ruling:
-    facts, rival = pair.facts, pair.rival
-    if pair.as_good and facts.cheaper(pair.tuned, rival):
-        return _not_yet(pair, f"tuning would save money, but {_short(pair)}.", TRAIN_MORE, rival)
-    margin = facts.non_inferiority_margin
-    doubt = f"tuning may save money, but a loss of {points(margin)} or more in quality is not excluded."
-    return _not_yet(pair, doubt, label_more(pair, margin), rival)
+def _no_pay(judged: Judged) -> str:
+    if why.mostly_short(judged):
+        return f"{why.short(judged)}."
+    return "at the values and prices given it does not pay."
 
 
-def _not_yet(pair: Pair, doubt: str, next_step: str, other: ArmResult) -> Ruling:
-    return Ruling(
-        decision=Decision.NOT_YET,
-        headline=f"Not yet: {doubt}",
-        reasons=(compared(pair), strength(pair), money(pair, other)),
-        next_step=next_step,
-        pair=pair,
-    )
+def _no_gain(judged: Judged) -> str:
+    best, worse = judged.pair.untuned, judged.pair.comparison.difference < -judged.facts.worthwhile_difference
+    return f"{called(best)} does {'better' if worse else 'as well, or nearly so'}."
 
 
-def _short(pair: Pair) -> str:
-    return f"{percent(pair.tuned.score)} is short of the {percent(pair.facts.need)} that is needed"
+def _no_need(judged: Judged) -> str:
+    if not why.untuned_suffices(judged):
+        return f"{why.short(judged)}."
+    return f"{called(why.rival(judged))} reaches the needed {percent(why.need(judged))}."
 
 
-def _called(arm: ArmResult) -> str:
-    return f"{arm.name} (no language model at all)" if plain(arm) else arm.name
+def _no_saving(judged: Judged) -> str:
+    return why.worse(judged) or f"it saves nothing against {why.rival(judged).name} at the same quality."
 
 
-def _first_step(pair: Pair) -> str:
-    if lost_to_form(pair.untuned):
-        return f"Before tuning, try {pair.untuned.name} with constrained output: most of its lost points are form."
-    return f"Let {pair.tuned.name} answer a small share of real requests beside {pair.untuned.name} before switching."
+def _no_faster(judged: Judged) -> str:
+    return why.worse(judged) or f"it is not faster than {why.rival(judged).name} at the same quality."
 
 
-QUALITY = (_untuned_suffices, _tuning_pays, _loses_money, _no_gain, _open_for_quality)
-COST = (_unpriced, _tuning_saves, _no_saving, _open_for_cost)
+def _only_short(judged: Judged) -> str:
+    helps = "tuning would save money" if judged.aim.kind == "saving" else "tuning helps"
+    return f"{helps}, but {why.short(judged)}."
+
+
+def _only_cheaper(_: Judged) -> str:
+    return "tuning brings no worthwhile gain in quality, but it is cheaper."
+
+
+def _doubt(judged: Judged) -> str:
+    return _OPEN[judged.aim.kind](judged)
+
+
+def _open_pay(judged: Judged) -> str:
+    helps = "tuning helps, but " if judged.pair.shown else ""
+    if why.mostly_short(judged) or judged.pair.tuned.score < judged.facts.need:
+        return f"{helps}{why.short(judged)}."
+    return f"{helps}whether it pays is open." if helps else "whether tuning pays is open."
+
+
+def _open_gain(_: Judged) -> str:
+    return "the test set is too small to tell whether tuning helps enough."
+
+
+def _open_need(judged: Judged) -> str:
+    need = percent(why.need(judged))
+    if 1 - judged.facts.confidence < why.p_untuned_suffices(judged) < judged.facts.confidence:
+        return f"whether {called(why.rival(judged))} alone reaches the needed {need} is open."
+    if judged.pair.shown and judged.pair.tuned.score < why.need(judged):
+        return f"tuning helps, but {why.short(judged)}."
+    return f"whether {judged.pair.tuned.name} reaches the needed {need} is open."
+
+
+def _open_saving(judged: Judged) -> str:
+    what = "be faster" if judged.aim.kind == "faster" else "save money"
+    if why.p_good_enough(judged) >= judged.facts.confidence:
+        return f"tuning is as good, but whether it would {what} is open."
+    margin = points(judged.facts.non_inferiority_margin)
+    return f"tuning may {what}, but a loss of {margin} or more in quality is not excluded."
+
+
+_GO: Mapping[Kind, Callable[[Judged], str]] = {
+    "earning": _go_earning,
+    "better": lambda judged: f"{_both_scores(judged)}.",
+    "reaching": _go_reaching,
+    "saving": _go_saving,
+    "faster": _go_faster,
+}
+_NO_GO: Mapping[Kind, Callable[[Judged], str]] = {
+    "earning": _no_pay,
+    "better": _no_gain,
+    "reaching": _no_need,
+    "saving": _no_saving,
+    "faster": _no_faster,
+}
+_OPEN: Mapping[Kind, Callable[[Judged], str]] = {
+    "earning": _open_pay,
+    "better": _open_gain,
+    "reaching": _open_need,
+    "saving": _open_saving,
+    "faster": _open_saving,
+}

@@ -6,7 +6,7 @@ import math
 from decimal import Decimal
 
 from finetune_advisor.records import ArmResult, Cost
-from finetune_advisor.verdict.facts import Pair
+from finetune_advisor.verdict.facts import Facts, Pair
 
 WITHOUT_MODEL = "classical"
 """The approach that asks no language model at all."""
@@ -29,17 +29,30 @@ def signed(difference: float) -> str:
     return "0" if text in ("+0", "-0") else text
 
 
-def dollars(value: Decimal) -> str:
+def dollars(value: Decimal | float) -> str:
     """Money: two digits below a dollar, cents up to a hundred, whole dollars above."""
-    size, sign = abs(value), "-" if value < 0 else ""
+    amount = Decimal(str(value))
+    size, sign = abs(amount), "-" if amount < 0 else ""
     if size >= 100 or not size:
         return f"{sign}${size:,.0f}"
     return f"{sign}${size:.{2 if size >= 1 else max(2, 1 - size.adjusted())}f}"
 
 
+def seconds(value: float) -> str:
+    """A time, to two digits below ten seconds."""
+    return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"
+
+
 def months(number: int) -> str:
     """A number of months."""
     return "1 month" if number == 1 else f"{number} months"
+
+
+def share_of_draws(p: float) -> str:
+    """A probability as a number of draws out of a hundred."""
+    if p > 0.995:
+        return "more than 99 of 100 draws"
+    return "fewer than 1 of 100 draws" if p < 0.005 else f"{100 * p:.0f} of 100 draws"
 
 
 def compared(pair: Pair) -> str:
@@ -59,6 +72,11 @@ def plain(arm: ArmResult) -> bool:
     return arm.approach == WITHOUT_MODEL
 
 
+def called(arm: ArmResult) -> str:
+    """Its name, and that it asks no language model where it asks none."""
+    return f"{arm.name} (no language model at all)" if plain(arm) else arm.name
+
+
 def strength(pair: Pair) -> str:
     """What the examples say where the difference is shown, what they cannot say where it is not."""
     each, power = pair.comparison, pair.facts.power
@@ -70,37 +88,18 @@ def strength(pair: Pair) -> str:
     )
 
 
-def money(pair: Pair, other: ArmResult) -> str:
-    """What the tuned arm costs beside another, and what it brings where the value of an answer is known."""
-    facts = pair.facts
-    mine, theirs = facts.cost(pair.tuned), facts.cost(other)
+def costs(facts: Facts, arm: ArmResult, other: ArmResult) -> str:
+    """What one arm costs beside another."""
+    mine, theirs = facts.cost(arm), facts.cost(other)
     if mine is None or theirs is None:
         return "What the arms cost is not known, so the money was not judged."
-    text = (
-        f"At {facts.requests_per_month:,} requests a month {pair.tuned.name} costs {_priced(mine)}, "
-        f"{other.name} {_priced(theirs)}."
-    )
-    return f"{text} {_balance(pair, other)}"
+    volume = f"At {facts.requests_per_month:,} requests a month"
+    return f"{volume} {arm.name} costs {_priced(mine)}, {other.name} {_priced(theirs)}."
 
 
 def _priced(cost: Cost) -> str:
     once = f" and {dollars(cost.usd_one_off)} once" if cost.usd_one_off else ""
     return f"{dollars(cost.usd_per_month)} a month{once}"
-
-
-def _balance(pair: Pair, other: ArmResult) -> str:
-    facts, more = pair.facts, pair.extra(other)
-    span = months(facts.horizon_months)
-    if facts.goal == "quality" and pair.net is not None:
-        at_ends = " to ".join(dollars(pair.net_usd(end) or Decimal(0)) for end in (pair.low, pair.high))
-        what = "brings" if pair.net >= 0 else "loses"
-        return f"Over {span} tuning {what} {dollars(abs(pair.net))} all told ({at_ends} over the interval)."
-    difference = more.usd(facts.requests_per_month, facts.horizon_months) if more else Decimal(0)
-    if facts.goal == "cost" or difference < 0:
-        return f"Over {span} tuning {'saves' if difference < 0 else 'costs'} {dollars(abs(difference))}" + (
-            "." if difference < 0 else " more."
-        )
-    return "No value of a right answer was given, so whether the gain is worth that was not judged."
 
 
 def label_more(pair: Pair, difference: float) -> str:
