@@ -209,6 +209,15 @@ def test_odds_of_all_arms_and_of_doing_nothing_add_up_to_one() -> None:
     assert sum(each.p_best for each in odds(facts(arms, costs=costs)).arms) == pytest.approx(1)
 
 
+def test_more_untuned_arms_that_do_alike_do_not_make_the_best_one_better() -> None:
+    """Who does not tune has to choose one of them: the luckiest of each draw is not to be had."""
+    copies = {name: replace(UNCLEAR["few-shot"], name=name) for name in ("rag", "zero-shot", "other")}
+    alone, among = (odds(facts(arms, costs=())) for arms in (UNCLEAR, {**UNCLEAR, **copies}))
+    assert among.p_tuning == pytest.approx(alone.p_tuning, abs=0.01)
+    lowest = min(each.p_best for each in among.arms if not each.tuned)
+    assert lowest > 0.03
+
+
 def test_arms_that_are_the_same_in_everything_share_the_odds() -> None:
     """Nothing but the cost counts, and that is the same."""
     arms: dict[str, ArmResult] = {**BETTER, "rag": replace(BETTER["few-shot"], name="rag")}
