@@ -173,7 +173,7 @@ def test_the_volume_from_which_a_saving_pays_is_said() -> None:
     costs = (cost("lora", "0.1", once="1000"), cost("few-shot", "1"))
     verdict = decide(facts(EQUAL, goal="cost", costs=costs))
     assert verdict.decision is NO_GO
-    assert "If more than 93,000 requests a month came in (10,000 assumed), the answer would be GO." in verdict.flips
+    assert "If more than 93,000 requests a month came in (instead of 10,000), the answer would be GO." in verdict.flips
 
 
 def test_what_a_right_answer_must_be_worth_is_said_where_nobody_told() -> None:

@@ -15,7 +15,7 @@ An arm is usable where nothing rules it out and it answers in time. Among the us
 The best untuned arm is the one that is best in most draws: who does not tune has to choose one too. Taking the best one
 of each draw instead overrates the untuned arms, the more of them there are: in 6,000 worlds of benchmarks/worlds.py
 with two to four of them, tuning was right 1.6 points more often than stated in dollars and 3.2 in scores, against 0.6
-and 1.8 this way. Where arms only have to pass, every untuned arm that may pass counts: that was 0.4 points off for cost.
+and 1.8 this way. Where arms only have to pass, each untuned arm that may pass counts: that was 0.4 off for cost.
 """
 
 from __future__ import annotations

@@ -229,8 +229,8 @@ def _volume(facts: Facts) -> Dial:
         scale="ratio",
         turned=lambda draws, value: (facts, draws.scaled("volume", value / now)),
         show=lambda value: f"{value:,.0f}",
-        less=f"fewer than {{}} requests a month came in ({now:,} assumed)",
-        more=f"more than {{}} requests a month came in ({now:,} assumed)",
+        less=f"fewer than {{}} requests a month came in (instead of {now:,})",
+        more=f"more than {{}} requests a month came in (instead of {now:,})",
     )
 
 
@@ -243,8 +243,8 @@ def _horizon(facts: Facts) -> Dial:
         scale="whole",
         turned=lambda draws, value: (replace(facts, horizon_months=max(1, round(value))), draws),
         show=lambda value: months(round(value)),
-        less=f"only {{}} were counted ({now} assumed)",
-        more=f"{{}} were counted ({now} assumed)",
+        less=f"only {{}} were counted (instead of {now})",
+        more=f"{{}} were counted (instead of {now})",
     )
 
 
@@ -256,8 +256,8 @@ def _driver(facts: Facts, driver: Driver, what: str) -> Dial:
         scale="ratio",
         turned=lambda draws, value: (facts, draws.scaled(driver, value)),
         show=lambda value: f"{value:.2g} times",
-        less=f"{what} were less than {{}} what is assumed",
-        more=f"{what} were more than {{}} what is assumed",
+        less=f"{what} were less than {{}} what is reckoned with",
+        more=f"{what} were more than {{}} what is reckoned with",
     )
 
 
@@ -290,7 +290,7 @@ def _wrong(facts: Facts, right: float) -> Dial:
 
 
 def _instead(now: float | None, show: Callable[[float], str]) -> str:
-    return "" if now is None else f" ({show(now)} assumed)"
+    return "" if now is None else f" (instead of {show(now)})"
 
 
 def _usd(value: float) -> Decimal:

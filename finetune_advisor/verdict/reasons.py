@@ -140,10 +140,13 @@ def _balance(judged: Judged) -> str:
     likely, middle = likely_advantage(judged), float(require("numpy", extra="all").median(judged.advantage))
     low, high = require("numpy", extra="all").quantile(judged.advantage, [0.025, 0.975])
     more = " more" if likely < 0 and verb == "saves" else ""
+    unused = " An arm that is short of what is needed counts as never used, its one-off cost as lost."
+    short = judged.facts.needed_score is not None and p_good_enough(judged) < 0.5
     return (
         f"Over {months(judged.facts.horizon_months)}, at the measured scores and the likely figures, tuning "
         f"{verb if likely >= 0 else against} {dollars(abs(likely))}{more} against the best alternative; "
         f"in the middle of the draws {dollars(middle)}, in 95 of 100 between {dollars(low)} and {dollars(high)}."
+        f"{unused if short else ''}"
     )
 
 
