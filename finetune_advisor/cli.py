@@ -181,8 +181,10 @@ def demo(folder: Path, as_json: bool) -> None:
 @click.option("--gpu", default="A100-80", show_default=True, help="The card; an unknown one lists the known.")
 @click.option("--gpus", default=1, show_default=True, help="How many cards.")
 @click.option("--tokens", type=int, help="Tokens to train on over all epochs; without it no time and no money.")
+@click.option("--data", type=EXISTING, help="Training examples to count instead: their tokens, mean and longest.")
+@click.option("--epochs", default=3, show_default=True, help="Passes over the examples of --data.")
 @json_option
-def estimate(as_json: bool, **options: Any) -> None:
+def estimate(as_json: bool, data: Path | None, epochs: int, **options: Any) -> None:
     """Estimate memory, time and money of a fine-tuning before anything is run.
 
     Each figure is a range that holds nine times in ten; the assumptions are listed below it.
@@ -190,7 +192,7 @@ def estimate(as_json: bool, **options: Any) -> None:
     from finetune_advisor.costs.estimate import EstimateOptions
     from finetune_advisor.costs.estimate import estimate as estimated
 
-    found = estimated(EstimateOptions(**options))
+    found = estimated(EstimateOptions(**options | (_counted(data, epochs, options["seq"]) if data else {})))
     if as_json:
         click.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
         return
@@ -287,6 +289,17 @@ def _print_findings(findings: Any, lines: tuple[str, ...]) -> None:
         click.echo(f"{f.severity:7} {f.file}:{f.line} {f.code}: {f.message}")
     counts = {level: sum(f.severity == level for f in findings) for level in ("error", "warning", "info")}
     click.echo(", ".join(f"{count} {level}" for level, count in counts.items()))
+
+
+def _counted(data: Path, epochs: int, seq: int) -> dict[str, Any]:
+    """What the examples themselves say, cut at `seq`: tokens over all epochs, their mean and the longest."""
+    from finetune_advisor.costs.estimate import mean_and_longest
+    from finetune_advisor.datasets import load, tokens
+
+    counter = tokens.encoding()
+    lengths = [tokens.chat_tokens(example, counter) for example in load.load(data).examples]
+    mean, longest = mean_and_longest(lengths, seq)
+    return {"tokens": epochs * sum(min(length, seq) for length in lengths), "mean_tokens": mean, "seq": longest}
 
 
 def _print_estimate(found: Estimate) -> None:

@@ -16,7 +16,7 @@ from finetune_advisor.models.generation import accepted, last_positions, left_pa
 from finetune_advisor.models.hardware import Module, Tensor
 from finetune_advisor.tuning.pairs import NO_LOSS, Row
 
-KEEP_ACTIVATIONS_UP_TO = 1536
+KEEP_ACTIVATIONS_UP_TO = 1024
 """Tokens of a batch; for a longer one the CPU computes activations again, as CUDA always does, to save memory."""
 
 
@@ -78,10 +78,13 @@ def _compute_loss(
 
 def recompute_activations(model: Module, wanted: bool) -> None:
     """Switch gradient checkpointing on or off, for this batch alone."""
-    if wanted and not model.is_gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    elif model.is_gradient_checkpointing and not wanted:
-        model.gradient_checkpointing_disable()
+    base = model.get_base_model()
+    if wanted and not base.is_activation_checkpointing:
+        base.activation_checkpointing_enable({"use_reentrant": False})
+        # Gradients of the embeddings would pull the backward pass through all the layers that are not trained.
+        base.disable_input_require_grads()
+    elif base.is_activation_checkpointing and not wanted:
+        base.activation_checkpointing_disable()
 
 
 def _no_model_card(trainer: Any, *args: object, **kwargs: object) -> None:
