@@ -25,6 +25,10 @@ lint: .venv/installed-dev
 bench: .venv/installed
 	$(BIN)/python -m benchmarks.real_data banking77 runs/banking77
 	$(BIN)/python -m benchmarks.real_data xquad runs/xquad
+	$(BIN)/python -m benchmarks.estimator
+	$(BIN)/python -m benchmarks.coverage
+	$(BIN)/python -m benchmarks.verdicts --processes 2
+	$(BIN)/python -m benchmarks.verdict_speed
 
 install: .venv/installed
 

@@ -17,7 +17,7 @@ from finetune_advisor.models.fake import FakeModel
 from finetune_advisor.models.local import LocalModel
 from finetune_advisor.models.quiet import quiet
 from finetune_advisor.records import Batch, Message, Reply, Request, TrainingPair, no_progress
-from finetune_advisor.tuning.answer_loss import answer_loss, padded
+from finetune_advisor.tuning.answer_loss import answer_loss, padded, recompute_activations
 from finetune_advisor.tuning.lora import Lora
 from finetune_advisor.tuning.pairs import NO_LOSS, Encoded, encoded, row, schedule
 
@@ -83,6 +83,18 @@ def test_targets_and_top_layers(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no linear layers") as caught:
         replace(some, targets="nothing").tune(str(folder), PAIRS, [], tmp_path / "other", no_progress)
     assert "q_proj" in caught.value.hint
+
+
+def test_recomputing_activations_asks_for_no_gradients_of_frozen_layers(folder: Path) -> None:
+    """As transformers switches it on, the embeddings' output needs a gradient from then on, and so does every layer."""
+    peft, transformers, torch = (require(name, extra="local") for name in ("peft", "transformers", "torch"))
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], layers_to_transform=[1], task_type="CAUSAL_LM")
+    model = peft.get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(folder), config)
+    model.train()
+    for wanted in (True, False, True):
+        recompute_activations(model, wanted)
+        assert model.get_base_model().is_activation_checkpointing == wanted
+        assert not model.get_input_embeddings()(torch.ones(1, 4, dtype=torch.long)).requires_grad
 
 
 def test_the_loss_is_on_the_answer_and_its_end_only(folder: Path) -> None:
