@@ -89,7 +89,8 @@ def test_recomputing_activations_asks_for_no_gradients_of_frozen_layers(folder: 
     """As transformers switches it on, the embeddings' output needs a gradient from then on, and so does every layer."""
     peft, transformers, torch = (require(name, extra="local") for name in ("peft", "transformers", "torch"))
     config = peft.LoraConfig(r=2, target_modules=["q_proj"], layers_to_transform=[1], task_type="CAUSAL_LM")
-    model = peft.get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(folder), config)
+    with quiet():
+        model = peft.get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(folder), config)
     model.train()
     for wanted in (True, False, True):
         recompute_activations(model, wanted)
