@@ -35,7 +35,16 @@ def probability(judged: Judged) -> str:
     }[judged.decision]
     takes = f"a GO takes {asked:.3g}" if judged.softened else takes
     shown = p if judged.decision is not Decision.NOT_YET or judged.softened else _inside(p, facts.confidence)
-    return f"In {share_of_draws(shown)} of what may be true, {_claim(judged)}; {takes}."
+    return f"In {share_of_draws(shown)} of what may be true, {_claim(judged)}; {takes}.{_softened(judged)}"
+
+
+def _softened(judged: Judged) -> str:
+    """Why this is no NO-GO although the probability would make it one."""
+    return {
+        "": "",
+        "short": " It is no NO-GO, since tuning would be right if that score were not needed.",
+        "cheaper": " It is no NO-GO, since tuning saves money at the same quality.",
+    }[judged.softened]
 
 
 def _inside(p: float, confidence: float) -> float:
