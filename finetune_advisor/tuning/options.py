@@ -26,7 +26,7 @@ class LoraOptions:
         warmup: Share of the steps in which the learning rate rises.
         schedule: How it falls after that.
         seed: Decides the adapter's first values and the order of the data.
-        evaluations: How often the validation loss is taken; the checkpoint with the lowest is kept.
+        evaluations: How often the validation loss is taken, 0 for once an epoch; the best checkpoint is kept.
         validation_limit: The most validation pairs that the loss is taken on.
         max_steps: Stop after this many steps; 0 for no limit.
         dtype: As for a local model.
@@ -45,14 +45,14 @@ class LoraOptions:
     warmup: float = 0.05
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     seed: int = 0
-    evaluations: int = 3
+    evaluations: int = 0
     validation_limit: int = 48
     max_steps: int = 0
     dtype: str = "auto"
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        least_one = ("rank", "alpha", "epochs", "batch_size", "max_length", "evaluations")
+        least_one = ("rank", "alpha", "epochs", "batch_size", "max_length")
         wrong = [name for name in least_one if getattr(self, name) < 1]
         if wrong:
             raise BadInput(f"{wrong[0]} has to be at least 1, not {getattr(self, wrong[0])}.")
@@ -65,3 +65,7 @@ class LoraOptions:
         """Optimiser steps for so many examples."""
         steps = self.epochs * -(-examples // self.batch_size)
         return min(steps, self.max_steps) if self.max_steps else steps
+
+    def evaluated_every(self, examples: int) -> int:
+        """Optimiser steps from one evaluation to the next; there is one at the end too."""
+        return -(-self.steps(examples) // (self.evaluations or self.epochs))

@@ -28,6 +28,9 @@ PLAIN_ATTENTION_UP_TO = 2**18
 """Attention weights of a batch for one head; their memory grows with the square of the length."""
 
 LOSSES_LOGGED = 20
+SAVES = 3
+"""Checkpoints from one evaluation to the next, where the steps can be divided so: a stop costs no more than that."""
+
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -94,7 +97,7 @@ class Training:
         validating = arranged(checked, 4 * self._options.batch_size, self._options.seed)
         trainer = trainer_class()(
             model=self._adapted(),
-            args=self._arguments(steps, bool(checked)),
+            args=self._arguments(len(learnt), bool(checked)),
             train_dataset=dataset.from_dict(rows(batches)),
             eval_dataset=dataset.from_dict(rows(validating)) if checked else None,
             processing_class=self._tokenizer,
@@ -117,10 +120,10 @@ class Training:
         # Adapters in the base's bfloat16 on the CPU; on CUDA, peft's float32 with autocast costs little.
         return peft.get_peft_model(self._model, config, autocast_adapter_dtype=self._device != "cpu")
 
-    def _arguments(self, steps: int, has_validation: bool) -> Any:
+    def _arguments(self, examples: int, has_validation: bool) -> Any:
         torch = require("torch", extra="local")
         on_cuda = self._device != "cpu"
-        every = max(1, -(-steps // self._options.evaluations))
+        steps, every = self._options.steps(examples), self._options.evaluated_every(examples)
         return require("trl", extra="local").SFTConfig(
             output_dir=str(self._place.checkpoints),
             # A dataset row is a whole batch, so that the order of training is part of the data.
@@ -136,7 +139,7 @@ class Training:
             eval_strategy="steps" if has_validation else "no",
             eval_steps=every,
             save_strategy="steps",
-            save_steps=every,
+            save_steps=next(every // parts for parts in (SAVES, 2, 1) if every % parts == 0),
             save_total_limit=2,
             metric_for_best_model="loss" if has_validation else None,
             greater_is_better=False if has_validation else None,
