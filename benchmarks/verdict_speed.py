@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from statistics import median
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 # One core is measured; this has to be said before numpy is loaded.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
+from benchmarks.worlds import arm
 from finetune_advisor import statistics
 from finetune_advisor.errors import require
 from finetune_advisor.records import ArmResult, Cost, Spread, Task, TaskKind
@@ -49,19 +51,17 @@ def made_up(arms: int) -> Facts:
     numpy = require("numpy", extra="all")
     generator = numpy.random.default_rng(0)
     scores = (generator.random((arms, ROWS)) < numpy.linspace(0.6, 0.8, arms)[:, None]).astype(float)
-    found = tuple(_arm(at, column.tolist()) for at, column in enumerate(scores))
-    best = max((arm for arm in found if not arm.tuned), key=lambda arm: arm.score)
-    compared = [
-        statistics.compare(arm.name, arm.scores, best.name, best.scores, binary=True)
-        for arm in found
-        if arm is not best
-    ]
+    names = (f"{'un' if at % 3 else ''}tuned {at}" for at in range(arms))
+    found = tuple(replace(arm(name, column), seconds=0.1) for name, column in zip(names, scores, strict=True))
+    best = max((each for each in found if not each.tuned), key=lambda each: each.score)
+    others = [each for each in found if each is not best]
+    compared = [statistics.compare(each.name, each.scores, best.name, best.scores, binary=True) for each in others]
     return Facts(
         task=Task(kind=TaskKind.CLASSIFICATION, metric="label"),
         arms=found,
         comparisons=statistics.holm(compared),
         power=None,
-        costs=tuple(_cost(arm) for arm in found),
+        costs=tuple(_cost(each) for each in found),
         findings=(),
         requests_per_month=20_000,
         usd_per_right_answer=Decimal("0.02"),
@@ -69,32 +69,6 @@ def made_up(arms: int) -> Facts:
             Spread(driver=driver, low=0.7, high=1.5, unit="", likely=None, source="made up", basis="assumed")
             for driver in ("volume", "prices", "tokens", "hours", "training", "hosting", "value")
         ),
-    )
-
-
-def _arm(at: int, scores: list[float]) -> ArmResult:
-    return ArmResult(
-        name=f"arm {at}",
-        approach="tuned" if at % 3 == 0 else "few_shot",
-        model="m",
-        settings={},
-        tuned=at % 3 == 0,
-        simulated=False,
-        metric="label",
-        n=ROWS,
-        score=sum(scores) / ROWS,
-        interval=statistics.interval(scores, binary=True),
-        example_ids=tuple(map(str, range(ROWS))),
-        scores=tuple(scores),
-        failures=0,
-        format_failures=0,
-        wrong=scores.count(0.0),
-        extras={},
-        prompt_tokens=0,
-        cached_tokens=0,
-        completion_tokens=0,
-        seconds=0.1,
-        prefill_seconds=0,
     )
 
 

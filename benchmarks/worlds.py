@@ -157,7 +157,7 @@ def world(seed: int, lift: float = 0.0) -> World:
     binary = bool(generator.random() < 2 / 3)
     clusters = _clusters(generator, n) if generator.random() < 1 / 4 else ()
     rows = answers(generator, list(scores.values()), n, clusters, binary=binary)
-    arms = tuple(_arm(name, column, binary, clusters) for name, column in zip(scores, rows, strict=True))
+    arms = tuple(arm(name, column, clusters, binary=binary) for name, column in zip(scores, rows, strict=True))
     facts = _facts(generator, arms, binary, clusters)
     truth = judge(facts, scores, _true_factors(generator, facts))
     return World(seed=seed, facts=facts, truth=truth, kind=_kind(facts, truth))
@@ -208,7 +208,8 @@ def _noise(generator: Any, rows: int, n: int, clusters: tuple[int, ...], alike: 
     return math.sqrt(alike) * of_group + math.sqrt(1 - alike) * own
 
 
-def _arm(name: str, column: Any, binary: bool, clusters: tuple[int, ...]) -> ArmResult:
+def arm(name: str, column: Any, clusters: tuple[int, ...] = (), *, binary: bool = True) -> ArmResult:
+    """An arm with these scores; its name says whether it is tuned."""
     scores = tuple(float(score) for score in column)
     return ArmResult(
         name=name,

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+import verdict_facts
 from benchmarks import verdicts, worlds
-from finetune_advisor import statistics, verdict
+from finetune_advisor import verdict
 from finetune_advisor.records import ArmResult, Cost, Decision, Task, TaskKind
 from finetune_advisor.verdict import Facts
 
@@ -18,29 +19,7 @@ CERTAIN = dict.fromkeys(worlds.DRIVERS, 1.0)
 
 def arm(name: str) -> ArmResult:
     """What was measured says nothing: the truth must not depend on it."""
-    return ArmResult(
-        name=name,
-        approach="",
-        model=name,
-        settings={},
-        tuned=name.startswith("tuned"),
-        simulated=False,
-        metric="label",
-        n=2,
-        score=0.5,
-        interval=statistics.interval([0, 1], binary=True),
-        example_ids=("1", "2"),
-        scores=(0.0, 1.0),
-        failures=0,
-        format_failures=0,
-        wrong=1,
-        extras={},
-        prompt_tokens=0,
-        cached_tokens=0,
-        completion_tokens=0,
-        seconds=0,
-        prefill_seconds=0,
-    )
+    return verdict_facts.arm(name, [0.0, 1.0], tuned=name.startswith("tuned"))
 
 
 def cost(name: str, usd_per_month: int, usd_one_off: int) -> Cost:

@@ -21,7 +21,7 @@ and 1.8 this way. Where arms only have to pass, each untuned arm that may pass c
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from finetune_advisor.errors import require
@@ -161,28 +161,22 @@ def _reaching(facts: Facts, draws: Draws, least: Any, rival: int | None) -> Aim:
 
 
 def _saving(facts: Facts, draws: Draws, rival: int | None) -> Aim:
-    numpy, tuned = require("numpy", extra="all"), _tuned(facts)
-    eligible, least, fallback = _as_good(facts, draws, objective := -draws.usd_cost(facts))
-    return Aim(
-        kind="saving",
-        unit="usd",
-        eligible=eligible,
-        least=least,
-        objective=objective,
-        measure=numpy.where(eligible, objective, fallback - draws.usd_once()),
-        fallback=fallback[:, 0],
-        tuned=tuned,
-        rival=_rival(facts, draws, eligible, objective) if rival is None else rival,
-        rivals=~tuned,
-    )
+    numpy = require("numpy", extra="all")
+    found = _as_good_and(facts, draws, rival, "saving", "usd", -draws.usd_cost(facts))
+    lost = found.fallback[:, None] - draws.usd_once()
+    return replace(found, measure=numpy.where(found.eligible, found.objective, lost))
 
 
 def _faster(facts: Facts, draws: Draws, rival: int | None) -> Aim:
+    return _as_good_and(facts, draws, rival, "faster", "seconds", -draws.seconds_per_request())
+
+
+def _as_good_and(facts: Facts, draws: Draws, rival: int | None, kind: Kind, unit: Unit, objective: Any) -> Aim:
+    eligible, least, fallback = _as_good(facts, draws, objective)
     tuned = _tuned(facts)
-    eligible, least, fallback = _as_good(facts, draws, objective := -draws.seconds_per_request())
     return Aim(
-        kind="faster",
-        unit="seconds",
+        kind=kind,
+        unit=unit,
         eligible=eligible,
         least=least,
         objective=objective,

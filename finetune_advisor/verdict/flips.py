@@ -168,42 +168,31 @@ def _money(judged: Judged) -> Iterator[Dial]:
 
 
 def _need(facts: Facts) -> Dial:
-    return Dial(
-        now=facts.needed_score,
-        low=0.0,
-        high=1.0,
-        scale="share",
-        turned=lambda draws, share: (replace(facts, needed_score=share), draws),
-        show=percent,
-        less="{} were good enough" + _instead(facts.needed_score, percent),
-        more="more than {} were needed" + _instead(facts.needed_score, percent),
-        stops=10,
-    )
+    return _share(facts, "needed_score", percent, "{} were good enough", "more than {} were needed", stops=10)
 
 
 def _gain(facts: Facts) -> Dial:
-    return Dial(
-        now=facts.worthwhile_difference,
-        low=0.0,
-        high=1.0,
-        scale="share",
-        turned=lambda draws, share: (replace(facts, worthwhile_difference=share), draws),
-        show=points,
-        less="a gain of {} were worth having" + _instead(facts.worthwhile_difference, points),
-        more="only a gain of {} or more were worth having" + _instead(facts.worthwhile_difference, points),
-    )
+    less, more = "a gain of {} were worth having", "only a gain of {} or more were worth having"
+    return _share(facts, "worthwhile_difference", points, less, more)
 
 
 def _margin(facts: Facts) -> Dial:
+    less, more = "a loss of no more than {} were acceptable", "a loss of up to {} were acceptable"
+    return _share(facts, "non_inferiority_margin", points, less, more)
+
+
+def _share(facts: Facts, field: str, show: Callable[[float], str], less: str, more: str, stops: int = 1) -> Dial:
+    now: float | None = getattr(facts, field)
     return Dial(
-        now=facts.non_inferiority_margin,
+        now=now,
         low=0.0,
         high=1.0,
         scale="share",
-        turned=lambda draws, share: (replace(facts, non_inferiority_margin=share), draws),
-        show=points,
-        less="a loss of no more than {} were acceptable" + _instead(facts.non_inferiority_margin, points),
-        more="a loss of up to {} were acceptable" + _instead(facts.non_inferiority_margin, points),
+        turned=lambda draws, share: (replace(facts, **{field: share}), draws),
+        show=show,
+        less=less + _instead(now, show),
+        more=more + _instead(now, show),
+        stops=stops,
     )
 
 
@@ -221,16 +210,16 @@ def _latency(facts: Facts, limit: float) -> Dial:
 
 
 def _volume(facts: Facts) -> Dial:
-    now = facts.requests_per_month
+    now, show = facts.requests_per_month, "{:,.0f}".format
     return Dial(
         now=now,
         low=min(now, max(1.0, now / 1000)) / 1.001,
         high=now * 1000.0,
         scale="ratio",
         turned=lambda draws, value: (facts, draws.scaled("volume", value / now)),
-        show=lambda value: f"{value:,.0f}",
-        less=f"fewer than {{}} requests a month came in (instead of {now:,})",
-        more=f"more than {{}} requests a month came in (instead of {now:,})",
+        show=show,
+        less="fewer than {} requests a month came in" + _instead(now, show),
+        more="more than {} requests a month came in" + _instead(now, show),
     )
 
 
@@ -243,8 +232,8 @@ def _horizon(facts: Facts) -> Dial:
         scale="whole",
         turned=lambda draws, value: (replace(facts, horizon_months=max(1, round(value))), draws),
         show=lambda value: months(round(value)),
-        less=f"only {{}} were counted (instead of {now})",
-        more=f"{{}} were counted (instead of {now})",
+        less="only {} were counted" + _instead(now, str),
+        more="{} were counted" + _instead(now, str),
     )
 
 
