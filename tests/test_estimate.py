@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune_advisor.costs import gpus, memory, shape, speed
+from finetune_advisor.costs import gpus, memory, prices, shape, speed
 from finetune_advisor.costs.estimate import (
     Estimate,
     EstimateOptions,
-    Probe,
     Range,
     estimate,
     mean_and_longest,
     probed,
 )
+from finetune_advisor.costs.gpus import THIS_MACHINE, Machine
+from finetune_advisor.costs.probed import Probe
 from finetune_advisor.errors import BadInput, Missing
 
 GIB = 2**30
@@ -234,13 +235,63 @@ def test_the_datas_lengths_become_options() -> None:
 
 def test_a_probe_replaces_the_guess_and_narrows_it() -> None:
     options = EstimateOptions(model="smollm2-135m", tokens=10_000)
-    after = probed(options, Probe(tokens_per_second=500, peak_gib=2.5))
+    after = estimate(replace(options, probe=Probe(tokens_per_second=500, peak_gib=2.5)))
     assert (after.tokens_per_second.likely, after.peak_gib.likely) == (500, 2.5)
     assert after.seconds is not None
     assert after.seconds.likely == pytest.approx(20)
     before = estimate(options)
     assert width(after.tokens_per_second) < width(before.tokens_per_second)
     assert width(after.peak_gib) < width(before.peak_gib)
+    assert any("measured by a probe on this machine" in line for line in after.assumptions)
+
+
+def test_a_probe_that_saw_less_is_trusted_less() -> None:
+    options = EstimateOptions(model="smollm2-135m")
+    whole = Probe(tokens_per_second=500)
+    probes = (
+        whole,
+        replace(whole, scaled=True),
+        replace(whole, scaled=True, spread=1.2),
+        replace(whole, shortened=True),
+    )
+    widths = [width(estimate(replace(options, probe=each)).tokens_per_second) for each in probes]
+    assert widths == sorted(set(widths))
+    assert widths[1] < width(estimate(options).tokens_per_second)
+
+
+def test_this_machine_is_what_the_probe_ran_on() -> None:
+    cpu = Machine(name="CPU, 2 threads", memory_gib=16)
+    probe = Probe(tokens_per_second=500, answering_tokens_per_second=20, machine=cpu)
+    options = EstimateOptions(model="smollm2-135m", gpu=THIS_MACHINE, tokens=10_000)
+    found = probed(options, probe)
+    assert (found.gpu, found.usd, found.fits) == ("CPU, 2 threads", None, True)
+    assert found.answering_tokens_per_second is not None
+    assert found.answering_tokens_per_second.likely == 20
+    assert any("not measured" in line for line in found.assumptions)
+    assert probed(options, replace(probe, answering_tokens_per_second=None)).answering_tokens_per_second is None
+    paid = probed(replace(options, usd_per_hour=0.5), probe).usd
+    assert paid is not None
+    assert paid.likely == pytest.approx(20 / 3600 * 0.5)
+    for wrong, says in ((options, "is not known"), (replace(options, gpu="L4", probe=probe), "not on L4")):
+        with pytest.raises(BadInput, match=says):
+            estimate(wrong)
+    with pytest.raises(BadInput, match="is not known"):
+        probed(options, Probe(tokens_per_second=500))
+
+
+def test_a_probe_of_a_busy_machine_says_so() -> None:
+    options = EstimateOptions(model="smollm2-135m")
+    busy = probed(options, Probe(tokens_per_second=500, others=0.6))
+    assert any("60% of the processors" in warning for warning in busy.warnings)
+    assert probed(options, Probe(tokens_per_second=500, others=0.1)).warnings == ()
+
+
+def test_answering_is_estimated_too() -> None:
+    found = made(gpu="A100-40", model="llama-2-7b", seq=2048)
+    assert found.answering_gib.likely == pytest.approx((6_738_415_616 * 2 + 1.07e9) / GIB, rel=0.01)
+    assert found.answering_tokens_per_second is not None
+    assert found.answering_tokens_per_second.likely == pytest.approx(31.0, rel=0.1)  # litgpt, A100-40, formula C4
+    assert made(method="qlora").answering_gib.likely < 0.5 * made(method="lora").answering_gib.likely
 
 
 def width(figure: Range) -> float:
@@ -249,10 +300,13 @@ def width(figure: Range) -> float:
 
 def test_money_is_the_hours_of_all_cards() -> None:
     result = made(gpus=2, sharding="copies")
-    card = gpus.find("A100-80")
+    offers = prices.load().hourly_range("a100-80")
     assert result.seconds is not None
     assert result.usd is not None
-    assert result.usd.high == pytest.approx(result.seconds.high / 3600 * 2 * (card.usd_per_hour_high or 0))
+    assert offers is not None
+    assert result.usd.high == pytest.approx(result.seconds.high / 3600 * 2 * float(offers[1].value))
+    assert result.usd.low == pytest.approx(result.seconds.low / 3600 * 2 * float(offers[0].value))
+    assert any(offers[0].source in line and offers[1].checked in line for line in result.assumptions)
     own = made(gpus=2, sharding="copies", usd_per_hour=2.0).usd
     assert own is not None
     assert own.likely == pytest.approx(result.seconds.likely / 3600 * 2 * 2.0)
@@ -269,7 +323,8 @@ def test_an_unknown_price_is_asked_for_and_not_invented() -> None:
 
 def test_json_is_plain() -> None:
     plain = json.loads(json.dumps(made().to_json()))
-    assert set(plain["peak_gib"]) == set(plain["tokens_per_second"]) == {"low", "likely", "high"}
+    for name in ("peak_gib", "tokens_per_second", "answering_gib", "answering_tokens_per_second"):
+        assert set(plain[name]) == {"low", "likely", "high"}
     assert plain["seconds"]["likely"] > 0
     assert plain["usd"]["likely"] > 0
     assert isinstance(plain["assumptions"], list)
@@ -320,6 +375,8 @@ def test_bad_input_is_a_sentence_with_a_hint(changes: dict[str, Any], says: str)
 def test_gpus_by_their_usual_names() -> None:
     assert gpus.find("nvidia a100 80GB").name == gpus.find("A100").name == gpus.find("a100-80").name == "A100-80"
     assert gpus.find("4090").name == "RTX-4090"
+    assert gpus.find("NVIDIA H100 80GB HBM3").name == "H100-SXM"  # as the driver calls it
+    assert gpus.find("NVIDIA A100-SXM4-40GB").name == "A100-40"
     assert gpus.find("H100").tflops == 989  # dense; the sparse figure would be 1,979
     with pytest.raises(BadInput) as caught:
         gpus.find("V100")
@@ -330,8 +387,7 @@ def test_every_card_has_a_source_and_sensible_figures() -> None:
     for card in gpus.table().values():
         assert card.source
         assert card.checked
-        assert (card.usd_per_hour_low is None) == (card.usd_per_hour_high is None)
-        assert 0 < (card.usd_per_hour_low or 1) <= (card.usd_per_hour_high or 1e9)
+        assert (prices.load().hourly_range(card.rented_as) is not None) == bool(card.rented_as)
         assert min(card.tflops, card.memory_gib, card.gb_per_second, card.link_gb_per_second) > 0
 
 

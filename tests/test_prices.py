@@ -73,18 +73,17 @@ def test_azure_charges_by_training_type_and_by_the_hour_of_hosting(name: str) ->
 
 
 @pytest.mark.parametrize(
-    ("kind", "billions", "usd"),
+    ("name", "usd"),
     [
-        ("together:lora", 0.5, "0.48"),
-        ("together:lora", 16, "0.48"),
-        ("together:lora", 32, "1.50"),
-        ("together:full", 70, "3.20"),
-        ("together:dpo-lora", 8, "1.20"),
-        ("fireworks:lora", 30, "3.00"),
+        ("together:lora:16b", "0.48"),
+        ("together:lora:69b", "1.50"),
+        ("together:full:100b", "3.20"),
+        ("together:dpo-lora:16b", "1.20"),
+        ("fireworks:lora:80b", "3.00"),
     ],
 )
-def test_providers_that_price_training_by_size(kind: str, billions: float, usd: str) -> None:
-    price = TABLE.get(TABLE.sized(kind, billions), TODAY)["usd_per_mtok_training"]
+def test_providers_that_price_training_by_size(name: str, usd: str) -> None:
+    price = TABLE.get(name, TODAY)["usd_per_mtok_training"]
     assert price.value == D(usd)
     assert price.source.startswith("secondary")
 
@@ -99,16 +98,21 @@ def test_a_model_that_is_also_paid_by_request_is_asked_for() -> None:
         TABLE.get("perplexity:sonar", TODAY)
 
 
-def test_a_model_too_large_for_every_listed_size_is_asked_for() -> None:
-    with pytest.raises(BadInput, match="405 billion"):
-        TABLE.sized("together:lora", 405)
-
-
 def test_the_same_chip_is_rented_at_prices_that_differ_fivefold() -> None:
-    low, high = TABLE.hourly_range("h100", TODAY)
-    assert (low.value, high.value) == (D("2.40"), D("12.29"))
+    offers = TABLE.hourly_range("h100", TODAY)
+    assert offers is not None
+    assert [price.value for price in offers] == [D("2.40"), D("12.29")]
     assert TABLE.get("h100", TODAY)["usd_per_hour"].value == D("3.99")
-    assert TABLE.hourly_range("mi300x", TODAY)[0] == TABLE.hourly_range("mi300x", TODAY)[1]
+    alone = TABLE.hourly_range("mi300x", TODAY)
+    assert alone is not None and alone[0] == alone[1]
+    assert TABLE.hourly_range("h1", TODAY) is None
+
+
+def test_an_offer_that_has_ended_is_out_of_the_range() -> None:
+    dearest = next(row for row in TABLE.rows if row.price.name == "h100:hyperscaler")
+    rest = [row for row in TABLE.rows if row is not dearest]
+    offers = prices.PriceTable((*rest, replace(dearest, until=date(2026, 11, 1)))).hourly_range("h100", TODAY)
+    assert offers is not None and offers[1].value == D("4.29")
 
 
 @pytest.mark.parametrize(

@@ -9,20 +9,31 @@ measurements by, nine times in ten. A short probe on the machine itself replaces
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
-from finetune_advisor.costs import gpus, memory, speed
-from finetune_advisor.costs.gpus import Gpu
+from finetune_advisor.costs import gpus, memory, prices, speed
+from finetune_advisor.costs.gpus import THIS_MACHINE, Gpu, Machine
 from finetune_advisor.costs.memory import GIB, Training
+from finetune_advisor.costs.probed import MEMORY_FOLD, Probe
 from finetune_advisor.costs.shape import Config, Shape, load
 from finetune_advisor.errors import BadInput
+from finetune_advisor.records import Price
 
-PROBED_MEMORY_FOLD = 1.05
-PROBED_SPEED_FOLD = 1.15
-"""Factors each way after a probe: steps of one run repeat closely, later batches may be longer. Assumed."""
+ANSWERING_MEMORY_FOLD = 1.15
+ANSWERING_SPEED_FOLD = 1.3
+"""Factors each way: the largest errors on the published points of answering, 9 of memory and 7 of speed
+(benchmarks/LOG.md)."""
+
+
+BUSY = 0.2
+"""A share of the processors from which on other work is said to disturb a probe."""
+
+_INTERVAL = "Interval: nine in ten published measurements of sources that were not fitted lie within it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +43,6 @@ class Range:
     low: float
     likely: float
     high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe:
-    """What a few steps on the machine measured, with the very options of the estimate.
-
-    `tokens_per_second` are real tokens of all cards; `peak_gib` is `torch.cuda.max_memory_allocated` of one card.
-    """
-
-    tokens_per_second: float
-    peak_gib: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class EstimateOptions:
         rank: LoRA's rank.
         targets: Adapted matrices: "all", or a list such as "q,v".
         checkpointing: Whether layers are recomputed in the backward pass.
-        gpu: A card of the table, or one of your own.
+        gpu: A card of the table, one of your own, or "this machine", which needs a probe.
         gpus: How many.
         tokens: Tokens to train on in all, over all epochs, padding not counted; without it no time and no money.
         mean_tokens: Tokens of an example on average; without it every row counts as full.
@@ -112,7 +112,9 @@ class Estimate:
     `peak_gib` is what tensors take on each card at most (`torch.cuda.max_memory_allocated`); `card_gib` adds what the
     allocator holds back and what CUDA takes, so it is what the card must have, and `fits` says whether it does at the
     likely value. `tokens_per_second` are real tokens of all cards together. `usd` is for the hours of all cards, from
-    the cheapest price at the fastest to the dearest at the slowest.
+    the cheapest price at the fastest to the dearest at the slowest. `answering_gib` and
+    `answering_tokens_per_second` are for one request at a time on one card, with `seq` tokens of context; the speed is
+    None where it is not known.
     """
 
     model: str
@@ -126,6 +128,8 @@ class Estimate:
     tokens_per_second: Range
     seconds: Range | None
     usd: Range | None
+    answering_gib: Range
+    answering_tokens_per_second: Range | None
     parts_gib: Mapping[str, float]
     sharded: bool
     assumptions: tuple[str, ...] = ()
@@ -150,11 +154,11 @@ def estimate(
         pace: Those of the speed's.
 
     Raises:
-        BadInput: The card or a matrix is unknown, or the config is unusable.
+        BadInput: The card or a matrix is unknown, the config is unusable, or the probe ran on another card.
         Missing: The model's config is not on this machine.
     """
     shape = options.model if isinstance(options.model, Shape) else load(options.model)
-    card = gpus.find(options.gpu) if isinstance(options.gpu, str) else options.gpu
+    card = _card(options)
     training = _training(options, shape, card)
     sizes = memory.parts(shape, training, remember)
     peak = _peak(sum(sizes.values()) / GIB, options.probe, remember)
@@ -173,6 +177,8 @@ def estimate(
         tokens_per_second=rate,
         seconds=seconds,
         usd=_usd(seconds, options, card),
+        answering_gib=_around(_answering_bytes(options, shape) / GIB, ANSWERING_MEMORY_FOLD),
+        answering_tokens_per_second=_answering_rate(options, shape, card),
         parts_gib={name: size / GIB for name, size in sizes.items() if size},
         sharded=training.shards > 1,
         assumptions=_assumptions(options, training, card),
@@ -187,11 +193,6 @@ def trainable(shape: Shape, training: Training) -> int:
     return memory.adapter_parameters(shape, training.rank, training.targets)
 
 
-def probed(options: EstimateOptions, probe: Probe) -> Estimate:
-    """The estimate again, scaled to what a few steps on the machine measured: a narrower interval around it."""
-    return estimate(replace(options, probe=probe))
-
-
 def mean_and_longest(lengths: Sequence[int], seq: int) -> tuple[float, int]:
     """`mean_tokens` and `seq` for the options, from the tokenised examples' lengths, each cut at `seq`.
 
@@ -204,16 +205,36 @@ def mean_and_longest(lengths: Sequence[int], seq: int) -> tuple[float, int]:
     return sum(cut) / len(cut), max(cut)
 
 
-def _training(options: EstimateOptions, shape: Shape, card: Gpu) -> Training:
+def _card(options: EstimateOptions) -> Machine:
+    probed_on = options.probe.machine if options.probe else None
+    if options.gpu == THIS_MACHINE:
+        if probed_on is None:
+            raise BadInput("How fast this machine is, is not known.", hint="Probe it, or name a card.")
+        return probed_on
+    card = gpus.find(options.gpu) if isinstance(options.gpu, str) else options.gpu
+    if probed_on is not None and probed_on.name != card.name:
+        raise BadInput(
+            f"The probe ran on {probed_on.name}, not on {card.name}.",
+            hint="Name no card to estimate for this machine, or leave the probe out.",
+        )
+    return card
+
+
+def one_card(options: EstimateOptions, shape: Shape) -> Training:
+    """The job as one card does it that holds all of the model."""
     same = ("method", "micro_batch", "seq", "rank", "checkpointing", "optimizer", "fused", "double_quantisation")
     made: Any = {name: getattr(options, name) for name in same}
-    training = Training(
+    return Training(
         **made,
         targets=() if options.method == "full" else memory.targets(options.targets, shape),
         accumulation=options.accumulation > 1,
         shards=1,
         flat=False,
     )
+
+
+def _training(options: EstimateOptions, shape: Shape, card: Machine) -> Training:
+    training = one_card(options, shape)
     shared = replace(training, shards=options.gpus, flat=options.sharding == "flat")
     if options.sharding != "auto":
         return training if options.sharding == "copies" else shared
@@ -223,7 +244,7 @@ def _training(options: EstimateOptions, shape: Shape, card: Gpu) -> Training:
 
 def _peak(likely: float, probe: Probe | None, remember: memory.Calibration) -> Range:
     if probe is not None and probe.peak_gib is not None:
-        return _around(probe.peak_gib, PROBED_MEMORY_FOLD)
+        return _around(probe.peak_gib, MEMORY_FOLD)
     return _around(likely, remember.fold)
 
 
@@ -232,18 +253,19 @@ def card_gib(peak_gib: float) -> float:
     return peak_gib * memory.RESERVE + memory.CONTEXT_BYTES / GIB
 
 
-def _rate(options: EstimateOptions, shape: Shape, training: Training, card: Gpu, pace: speed.Calibration) -> Range:
+def _rate(options: EstimateOptions, shape: Shape, training: Training, card: Machine, pace: speed.Calibration) -> Range:
     if options.probe is not None:
-        return _around(options.probe.tokens_per_second, PROBED_SPEED_FOLD)
+        return _around(options.probe.tokens_per_second, options.probe.fold)
+    if not isinstance(card, Gpu):
+        raise BadInput(f"How fast {card.name} is, is not known.", hint="Probe it, or name a card.")
     return _around(_tokens_per_second(options, shape, training, card, pace), pace.fold)
 
 
 def _tokens_per_second(
     options: EstimateOptions, shape: Shape, training: Training, card: Gpu, pace: speed.Calibration
 ) -> float:
-    row = _row_tokens(options)
+    row = row_tokens(options)
     tokens = training.micro_batch * row
-    length = row if not options.packing else min(row, options.mean_tokens or row)
     at_work = replace(training, checkpointing=False, seq=max(1, round(row)))
     kept = memory.parts(shape, at_work)
     seconds = speed.step_seconds(
@@ -251,15 +273,14 @@ def _tokens_per_second(
         training,
         card,
         tokens=tokens,
-        length=length,
+        length=attended_tokens(options),
         kept=kept["kept for the backward pass"] + kept["logits and loss"],
         calibration=pace,
     )
-    real = tokens if options.packing or options.mean_tokens is None else training.micro_batch * options.mean_tokens
-    return real * options.gpus / seconds
+    return tokens * real_share(options) * options.gpus / seconds
 
 
-def _row_tokens(options: EstimateOptions) -> float:
+def row_tokens(options: EstimateOptions) -> float:
     """Tokens of a row as computed: the longest of its batch where rows are padded.
 
     The longest of b examples is taken as the mean times 1 + (1/2 + ... + 1/b) / 2: exponential lengths would have no
@@ -271,16 +292,44 @@ def _row_tokens(options: EstimateOptions) -> float:
     return min(options.seq, options.mean_tokens * (1 + spread))
 
 
+def attended_tokens(options: EstimateOptions) -> float:
+    """Tokens that attention looks over at most: a row's, or an example's where several share a row."""
+    row = row_tokens(options)
+    return min(row, options.mean_tokens or row) if options.packing else row
+
+
+def real_share(options: EstimateOptions) -> float:
+    """The share of a row's tokens that is no padding."""
+    return 1.0 if options.packing or options.mean_tokens is None else options.mean_tokens / row_tokens(options)
+
+
+def _answering_bytes(options: EstimateOptions, shape: Shape) -> float:
+    quantised = options.method == "qlora"
+    double = options.double_quantisation
+    return sum(memory.inference_bytes(shape, quantised=quantised, batch=1, context=options.seq, double=double).values())
+
+
+def _answering_rate(options: EstimateOptions, shape: Shape, card: Machine) -> Range | None:
+    if options.probe is not None and options.probe.answering_tokens_per_second is not None:
+        return _around(options.probe.answering_tokens_per_second, options.probe.fold)
+    if not isinstance(card, Gpu):
+        return None
+    quantised = options.method == "qlora"
+    rate = speed.decode_tokens_per_second(shape, card, quantised=quantised, batch=1, context=options.seq)
+    return _around(rate, ANSWERING_SPEED_FOLD)
+
+
 def _seconds(tokens: int | None, rate: Range) -> Range | None:
     if tokens is None:
         return None
     return Range(low=tokens / rate.high, likely=tokens / rate.likely, high=tokens / rate.low)
 
 
-def _usd(seconds: Range | None, options: EstimateOptions, card: Gpu) -> Range | None:
-    low, high = _prices(options, card)
-    if seconds is None or low is None or high is None:
+def _usd(seconds: Range | None, options: EstimateOptions, card: Machine) -> Range | None:
+    hourly = _hourly(options, card)
+    if seconds is None or hourly is None:
         return None
+    low, high = (float(price.value) for price in hourly)
     hours = options.gpus / 3600
     # The middle of a range of prices is its geometric mean, which is as many times the low as it is under the high.
     return Range(
@@ -290,10 +339,17 @@ def _usd(seconds: Range | None, options: EstimateOptions, card: Gpu) -> Range | 
     )
 
 
-def _prices(options: EstimateOptions, card: Gpu) -> tuple[float | None, float | None]:
-    if options.usd_per_hour is not None:
-        return options.usd_per_hour, options.usd_per_hour
-    return card.usd_per_hour_low, card.usd_per_hour_high
+@functools.cache
+def _prices() -> prices.PriceTable:
+    return prices.load()
+
+
+def _hourly(options: EstimateOptions, card: Machine) -> tuple[Price, Price] | None:
+    """The cheapest and the dearest price of one card's hour."""
+    if options.usd_per_hour is None:
+        return _prices().hourly_range(card.rented_as) if card.rented_as else None
+    own = prices.given(card.name, str(options.usd_per_hour), "usd_per_hour")
+    return own, own
 
 
 def _around(likely: float, fold: float) -> Range:
@@ -306,12 +362,14 @@ def _positive(name: str, value: object, *, whole: bool = False) -> None:
         raise BadInput(f"{name} is {value!r}.", hint=f"Give a {'whole ' if whole else ''}number above 0.")
 
 
-def _assumptions(options: EstimateOptions, training: Training, card: Gpu) -> tuple[str, ...]:
+def _assumptions(options: EstimateOptions, training: Training, card: Machine) -> tuple[str, ...]:
     stated = [
-        f"{card.name}: {card.tflops:g} TFLOP/s dense, {card.gb_per_second:g} GB/s ({card.source}; {card.checked}).",
-        _price_words(*_prices(options, card)),
-        "Interval: nine in ten published measurements of sources that were not fitted lie within it.",
+        *_card_words(card),
+        _price_words(_hourly(options, card)),
+        *(options.probe.words() if options.probe else [_INTERVAL]),
         "Training alone: evaluation, saving and the start are not in the time.",
+        f"Answering: one request at a time, {options.seq} tokens of context, "
+        f"weights in {4 if training.method == 'qlora' else 16} bits, plain PyTorch; a serving engine is faster.",
     ]
     if options.mean_tokens is None and not options.packing:
         stated.append(f"Every row counts as {options.seq} tokens; with the data's mean the time is closer.")
@@ -320,23 +378,41 @@ def _assumptions(options: EstimateOptions, training: Training, card: Gpu) -> tup
     if options.gpus > 1:
         held = f"each card holds 1/{training.shards} of it" if training.shards > 1 else "each card holds all of it"
         stated.append(f"{options.gpus} cards: {held}.")
-    if options.probe is not None:
-        stated.append("Speed as probed on the machine.")
     return tuple(stated)
 
 
-def _price_words(low: float | None, high: float | None) -> str:
-    if low is None or high is None:
+def _card_words(card: Machine) -> list[str]:
+    if not isinstance(card, Gpu):
+        return [f"{card.name}: {card.memory_gib:.1f} GiB of memory."]
+    return [f"{card.name}: {card.tflops:g} TFLOP/s dense, {card.gb_per_second:g} GB/s ({card.source}; {card.checked})."]
+
+
+def _price_words(hourly: tuple[Price, Price] | None) -> str:
+    if hourly is None:
         return "No price of this card was read: give usd_per_hour."
-    return f"${low:g} an hour and card, as given." if low == high else f"${low:g} to ${high:g} an hour and card."
+    low, high = hourly
+    if low.basis == "user":
+        return f"${low.value:f} an hour and card, as given."
+    offers = _offer(low) if low == high else f"{_offer(low)} to {_offer(high)}"
+    old = " A price was checked over 90 days ago." if prices.stale(hourly, datetime.now(UTC).date()) else ""
+    return f"{offers} an hour and card.{old}"
 
 
-def _warnings(options: EstimateOptions, shape: Shape, card: Gpu, need: Range) -> tuple[str, ...]:
+def _offer(price: Price) -> str:
+    return f"${price.value:f} ({price.source}; {price.checked})"
+
+
+def _warnings(options: EstimateOptions, shape: Shape, card: Machine, need: Range) -> tuple[str, ...]:
     found: list[str] = []
     if shape.context and options.seq > shape.context:
         found.append(f"{options.seq} tokens are more than the model's context of {shape.context}.")
     if need.likely <= card.memory_gib < need.high:
         found.append(f"It may not fit: up to {need.high:.1f} GiB are possible, the card has {card.memory_gib:g}.")
+    if options.probe and options.probe.others > BUSY:
+        found.append(
+            f"Other work took {options.probe.others:.0%} of the processors just before the probe: the speed is that "
+            "of a busy machine. Probe again when it is idle."
+        )
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""Graphics cards: what they compute, hold and cost by the hour, from dated rows in gpus.toml."""
+"""Graphics cards: what they compute and hold, from dated rows in gpus.toml."""
 
 from __future__ import annotations
 
@@ -11,25 +11,36 @@ from typing import Any
 
 from finetune_advisor.errors import BadInput
 
+THIS_MACHINE = "this machine"
+"""The name of the machine that a probe has measured."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """One card.
+class Machine:
+    """What a training runs on: a card, or a computer without one.
 
-    `tflops` is the dense 16-bit peak, never the sparse one that data sheets print first. `memory_gib` is what CUDA
-    offers of it, `gb_per_second` its bandwidth, `link_gb_per_second` that to its neighbour. The prices are the cheapest
-    and the dearest seen on demand, None where none was read.
+    `memory_gib` is what a training may take of it at most. `rented_as` names its rows among the prices by the hour,
+    empty where none was read.
     """
 
     name: str
-    tflops: float
     memory_gib: float
+    rented_as: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu(Machine):
+    """One card whose figures are known.
+
+    `tflops` is the dense 16-bit peak, never the sparse one that data sheets print first. `memory_gib` is what CUDA
+    offers of it, `gb_per_second` its bandwidth, `link_gb_per_second` that to its neighbour.
+    """
+
+    tflops: float
     gb_per_second: float
     link_gb_per_second: float
     source: str
     checked: str
-    usd_per_hour_low: float | None = None
-    usd_per_hour_high: float | None = None
     aliases: tuple[str, ...] = ()
 
 

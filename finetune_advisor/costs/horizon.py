@@ -70,20 +70,6 @@ class Extra:
         saved = -self.usd_per_request - fixed
         return _ceil(max(_ZERO, self.usd_one_off) / saved) if saved > 0 else None
 
-    def least_requests_per_month(
-        self, usd_gain_per_request: Decimal, months: int, discount_rate: float | Decimal = 0
-    ) -> int | None:
-        """The volume from which the difference is earned back within the horizon, None where no volume is enough.
-
-        Args:
-            usd_gain_per_request: What a request is worth more with this arm, for example by being right more often.
-            months: The horizon.
-            discount_rate: By year, see `annuity`.
-        """
-        earned = usd_gain_per_request - self.usd_per_request
-        due = self.usd_fixed_per_month + self.usd_one_off / annuity(months, discount_rate)
-        return _ceil(max(_ZERO, due) / earned) if earned > 0 else None
-
 
 def extra(cost: Cost, other: Cost, requests_per_month: int) -> Extra:
     """What one arm costs more than the other, both having been priced at that volume."""

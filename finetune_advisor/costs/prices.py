@@ -135,31 +135,20 @@ class PriceTable:
             raise self._unknown(name, named, day)
         return found
 
-    def sized(self, kind: str, billions: float) -> str:
-        """The name of the price for a model of that size, where a provider prices by size.
+    def hourly_range(self, name: str, on: date | None = None) -> tuple[Price, Price] | None:
+        """The lowest and the highest price by the hour in force for one kind of machine, None where none is.
 
         Args:
-            kind: What precedes the size, for example ``"together:lora"``.
-            billions: Parameters of the model.
-
-        Raises:
-            BadInput: Nothing is known for a model as large as this.
+            name: For example ``"h100"``, whose offers are the rows ``"h100"``, ``"h100:cheapest"`` and so on.
+            on: The day of use; today where None.
         """
-        sizes = {name: re.fullmatch(rf"{re.escape(kind)}:(\d+)b", name) for name in self.names}
-        limits = sorted((int(match[1]), name) for name, match in sizes.items() if match and int(match[1]) >= billions)
-        if not limits:
-            raise BadInput(f"No price of {kind} is known for {billions:g} billion parameters.", hint=_ASK)
-        return limits[0][1]
-
-    def hourly_range(self, name: str, on: date | None = None) -> tuple[Price, Price]:
-        """The lowest and the highest known price by the hour for one kind of machine, such as ``"h100"``.
-
-        Raises:
-            BadInput: No price is known for it.
-        """
-        offers = [each for each in self.names if each == name or each.startswith(f"{name}:")] or [name]
-        hourly = [prices["usd_per_hour"] for prices in (self.get(each, on) for each in offers)]
-        return min(hourly, key=lambda price: price.value), max(hourly, key=lambda price: price.value)
+        day = on or datetime.now(UTC).date()
+        hourly = [row for row in self.rows if row.price.unit == "usd_per_hour" and row.holds(day)]
+        offers = {row.price.name: row.price for row in hourly if row.price.name.partition(":")[0] == name}
+        if not offers:
+            return None
+        ordered = sorted(offers.values(), key=lambda price: price.value)
+        return ordered[0], ordered[-1]
 
     def age_days(self, today: date) -> int:
         """Days since the longest unchecked price in force today was checked; a user's rows are the user's to check."""

@@ -176,16 +176,28 @@ def load(model: str | Config) -> Shape:
         BadInput: The config is unreadable, or of a kind that is not covered.
         Missing: Neither a file nor a shipped shape, and the hub has no answer; the hint lists the shipped names.
     """
+    return from_config(read(model), name=_name(model) if isinstance(model, str) else "")
+
+
+def read(model: str | Config) -> Config:
+    """The config that `load` makes a shape of; arguments and errors are the same."""
     if not isinstance(model, str):
-        return from_config(model)
-    path = Path(model).expanduser()
-    if path.is_dir():
-        path = path / "config.json"
+        return model
+    path = _path(model)
     if path.is_file():
-        return from_config(_read(path), name=path.resolve().parent.name)
-    shipped = _shipped()
-    key = model.lower()
-    return from_config(shipped[key], name=model) if key in shipped else from_config(_from_hub(model), name=model)
+        return _parsed(path)
+    shipped = _shipped().get(model.lower())
+    return _from_hub(model) if shipped is None else shipped
+
+
+def _path(model: str) -> Path:
+    path = Path(model).expanduser()
+    return path / "config.json" if path.is_dir() else path
+
+
+def _name(model: str) -> str:
+    path = _path(model)
+    return path.resolve().parent.name if path.is_file() else model
 
 
 def names() -> tuple[str, ...]:
@@ -203,7 +215,7 @@ def _shipped() -> dict[str, dict[str, Any]]:
     return {known.lower(): config for name, config in _table().items() for known in (name, *config["aliases"])}
 
 
-def _read(path: Path) -> Config:
+def _parsed(path: Path) -> Config:
     try:
         read = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -219,7 +231,7 @@ def _from_hub(model: str) -> Config:
         hub = require("huggingface_hub", extra="local")
         cached = hub.try_to_load_from_cache(model, "config.json")
         if isinstance(cached, str):
-            return _read(Path(cached))
+            return _parsed(Path(cached))
         if hub.constants.HF_HUB_OFFLINE:
             raise OSError("HF_HUB_OFFLINE is set")
         # Asked directly: the hub's own download tries for half a minute where there is no network.
@@ -236,7 +248,7 @@ def from_config(config: Config, name: str = "") -> Shape:
     Raises:
         BadInput: A key that the shape needs is missing or senseless, or the model is not a causal decoder.
     """
-    config = _text_part(config)
+    config = text_part(config)
     kind = str(config.get("model_type", ""))
     config = {**UNSAID.get(kind, {}), **config}
     if config.get("is_encoder_decoder"):
@@ -271,7 +283,8 @@ def from_config(config: Config, name: str = "") -> Shape:
     )
 
 
-def _text_part(config: Config) -> Config:
+def text_part(config: Config) -> Config:
+    """The part of a config that describes the language model; all of it where there is no other part."""
     for key in ("text_config", "language_config", "llm_config"):
         nested = config.get(key)
         if isinstance(nested, Mapping):
