@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune_advisor.costs.model import extra, tco_usd
+from finetune_advisor.costs.model import tco_usd
+from finetune_advisor.costs.value import Worth
 from finetune_advisor.errors import require
 from finetune_advisor.records import ArmResult, Cost, Decision, Odds, Spread, Swing
 from finetune_advisor.verdict import Facts, decide
 from finetune_advisor.verdict.odds import LABELS
 from finetune_advisor.verdict.rules import rule
 from finetune_advisor.verdict.simulate import DRAWS, measured, simulate
+from sample_costs import dollars
 from verdict_facts import BETTER, RIGHT, UNCLEAR, arm, cost, facts, spread, two
 
 numpy = require("numpy", extra="all")
@@ -117,10 +119,17 @@ def test_factors_are_triangular_shared_by_all_arms_and_tokens_are_each_arms_own(
     assert float(factors["volume"].max()) <= 2.5
 
 
+HALF = [1.0] * 10 + [0.0] * 10
+FORMS = (True,) * 10 + (False,) * 6 + (True,) * 4
+
+
+def net(some: Facts) -> list[float]:
+    return measured(some, simulate(some), 1).usd_net(some)[0].tolist()
+
+
 def test_an_answer_in_the_wrong_form_costs_what_is_said() -> None:
     """By hand: 10 of 20 right, 6 wrong in form, 4 wrong otherwise; $1, $0.10 and $0.50 a request."""
-    scores, forms = [1.0] * 10 + [0.0] * 10, (True,) * 10 + (False,) * 6 + (True,) * 4
-    arms = {"lora": replace(arm("lora", scores), forms=forms), "few-shot": arm("few-shot", [0.0] * 20)}
+    arms = {"lora": replace(arm("lora", HALF), forms=FORMS), "few-shot": arm("few-shot", [0.0] * 20)}
     some = facts(
         arms,
         costs=(cost("lora", "0"), cost("few-shot", "0")),
@@ -128,8 +137,45 @@ def test_an_answer_in_the_wrong_form_costs_what_is_said() -> None:
         usd_per_wrong_answer=D("0.5"),
         usd_per_wrong_form=D("0.1"),
     )
-    net = measured(some, simulate(some), 1).usd_net(some)[0]
-    assert net == pytest.approx([(10 - 0.6 - 2) / 20 * 120_000, -0.5 * 120_000])
+    assert net(some) == pytest.approx([(10 - 0.6 - 2) / 20 * 120_000, -0.5 * 120_000])
+
+
+SILENT = {
+    "lora": replace(arm("lora", HALF), failures=4, format_failures=2, forms=FORMS),
+    "few-shot": replace(arm("few-shot", HALF), failures=2),
+}
+UNFORMED = {name: replace(each, forms=()) for name, each in SILENT.items()}
+KINDS = ("usd_per_right_answer", "usd_per_wrong_answer", "usd_per_wrong_form", "usd_per_no_answer")
+FREE = facts(
+    SILENT,
+    costs=(cost("lora", "0"), cost("few-shot", "0")),
+    usd_per_right_answer=D(1),
+    usd_per_wrong_answer=D("0.5"),
+    usd_per_wrong_form=D("0.1"),
+    minimum_test_rows=20,
+)
+
+
+def test_no_answer_costs_what_is_said() -> None:
+    """By hand: of 20, 10 right, 4 silent, 2 malformed, 4 wrong, beside 10 right, 2 silent, 8 wrong; $3 for silence."""
+    some = replace(FREE, usd_per_no_answer=D(3))
+    assert net(some) == pytest.approx([(10 - 4 * 3 - 0.2 - 2) / 20 * 120_000, (10 - 2 * 3 - 4) / 20 * 120_000])
+    lost = (simulate(FREE).usd_net(FREE) - simulate(some).usd_net(some)).mean(axis=0)
+    # Half an example each way is added to the 20 of each arm.
+    assert lost == pytest.approx([4 / 21 * 2.5 * 120_000, 2 / 21 * 2.5 * 120_000], rel=0.02)
+
+
+def test_what_answers_are_worth_agrees_with_the_cost_model() -> None:
+    some = replace(FREE, usd_per_no_answer=D(3))
+    priced = {name: dollars(str(getattr(some, name)), "usd_per_answer") for name in KINDS}
+    assert net(some) == pytest.approx([120_000 * float(Worth(**priced).usd_per_request(a) or 0) for a in some.arms])
+
+
+def test_no_answer_that_costs_what_a_wrong_one_does_changes_nothing() -> None:
+    same = [odds(replace(FREE, usd_per_no_answer=usd)) for usd in (None, FREE.usd_per_wrong_answer)]
+    assert same[0] == same[1]
+    free = replace(FREE, usd_per_wrong_answer=None, usd_per_wrong_form=None, arms=tuple(UNFORMED.values()))
+    assert odds(free) == odds(replace(free, usd_per_no_answer=D(0)))
 
 
 def test_values_and_costs_too_small_to_matter_leave_the_break_even_accuracy_that_openai_published() -> None:
@@ -142,14 +188,12 @@ def test_values_and_costs_too_small_to_matter_leave_the_break_even_accuracy_that
     assert swing(paid, "score of lora").break_even == pytest.approx(0.8148, abs=5e-5)
 
 
-def test_the_break_even_volume_of_the_tornado_is_that_of_the_cost_model() -> None:
+def test_the_break_even_volume_of_the_tornado_pays_the_start_back_within_the_horizon() -> None:
     costs = (cost("lora", "2", once="600"), cost("few-shot", "1"))
     volume = replace(spread("volume", 0.5, 2), unit="requests a month", likely=10_000.0)
     some = facts(BETTER, usd_per_right_answer=RIGHT, costs=costs, spreads=(volume,))
     found = swing(some, "volume")
-    gain = D("0.22") * RIGHT
-    assert found.break_even is not None
-    assert math.ceil(found.break_even) == extra(*costs, 10_000).least_requests_per_month(gain, 12)
+    assert found.break_even == pytest.approx(600 / (12 * (0.22 * 0.05 - 0.001)))
     assert (found.low, found.likely, found.high) == (5_000, 10_000, 20_000)
     assert found.advantage_at_low == pytest.approx(5_000 * 12 * (0.22 * 0.05 - 0.001) - 600)
 
@@ -189,6 +233,26 @@ def test_a_tie_gives_even_odds() -> None:
     assert odds(facts(two(60, 12, 12, 16), usd_per_right_answer=RIGHT, costs=SAME_PRICE)).p_tuning == pytest.approx(
         0.5, abs=0.03
     )
+
+
+def test_of_an_arm_that_is_short_is_said_what_it_would_bring_and_what_is_lost() -> None:
+    """By hand: 80% x $0.05 x 120,000 = $4,800, less $120 of requests and $100 once; the 40% do not reach 80%."""
+    short = facts(two(40, 40, 0, 20), needed_score=0.97, usd_per_right_answer=RIGHT)
+    chance, reaching, money = decide(short).reasons[1:]
+    assert "fewer than 1 of 100; a GO takes 90. Without the needed 97% the answer would be GO" in chance
+    assert reaching == "The chance of reaching the needed 97% is fewer than 1 of 100 for lora and for few-shot."
+    assert "tuning would bring $4,580 more than the best alternative if its 80% were good enough" in money
+    assert "the $100 paid once is lost" in money
+    near = decide(replace(short, needed_score=0.83)).reasons[-1]
+    assert "With all that is uncertain, tuning brings between -$100 and $4,99" in near
+
+
+def test_an_arm_that_is_too_slow_is_not_called_short() -> None:
+    arms = {**BETTER, "lora": replace(BETTER["lora"], seconds=3.0)}
+    verdict = decide(facts(arms, needed_score=0.85, latency_seconds=2.0, usd_per_right_answer=RIGHT))
+    assert verdict.decision is Decision.NO_GO
+    assert "answers within 2 s" in verdict.reasons[1]
+    assert "short" not in " ".join(verdict.reasons)
 
 
 @pytest.mark.parametrize(("once", "p", "decision"), [("700", 1.0, Decision.GO), ("900", 0.0, Decision.NO_GO)])

@@ -318,6 +318,7 @@ def test_for_privacy_the_arm_that_may_not_be_used_still_sets_what_is_needed() ->
         {"horizon_months": 0},
         {"usd_per_right_answer": D(-1)},
         {"usd_per_wrong_form": D(-1)},
+        {"usd_per_no_answer": D(-1)},
         {"usd_per_label": D("NaN")},
         {"costs": (cost("lora", "-1"),)},
         {"costs": (cost("lora", "1"), cost("stranger", "1"))},

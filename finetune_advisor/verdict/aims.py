@@ -58,7 +58,9 @@ class Aim:
 
     def right(self) -> Any:
         """For every draw and arm, whether tuning that arm is right; a tie is not, and untuned arms are never."""
-        best = _best(self._ranked(), self.rivals)
+        numpy = require("numpy", extra="all")
+        rivals = self.eligible[:, self.rivals], self.objective[:, self.rivals]
+        best = numpy.where(*rivals, -math.inf).max(axis=1, keepdims=True, initial=-math.inf)
         if self.nothing:
             best = best.clip(min=0)
         return self.eligible & self.tuned & (self.objective > best)
@@ -107,14 +109,14 @@ def _earning(facts: Facts, draws: Draws, rival: int | None) -> Aim:
     net, least, tuned = draws.usd_net(facts), facts.needed_score or 0.0, _tuned(facts)
     eligible = _usable(facts, draws) & (draws.scores >= least)
     rival = _rival(facts, draws, eligible, net) if rival is None else rival
-    fallback = numpy.where(eligible, net, 0)[:, [rival]].clip(min=0)
+    fallback = numpy.where(eligible[:, [rival]], net[:, [rival]], 0).clip(min=0)
     return Aim(
         kind="earning",
         unit="usd",
         eligible=eligible,
         least=least,
         objective=net,
-        measure=numpy.where(eligible, net, fallback - draws.usd_once()),
+        measure=numpy.where(eligible, net, fallback - draws.usd_once),
         fallback=fallback[:, 0],
         tuned=tuned,
         rival=rival,
@@ -163,7 +165,7 @@ def _reaching(facts: Facts, draws: Draws, least: Any, rival: int | None) -> Aim:
 def _saving(facts: Facts, draws: Draws, rival: int | None) -> Aim:
     numpy = require("numpy", extra="all")
     found = _as_good_and(facts, draws, rival, "saving", "usd", -draws.usd_cost(facts))
-    lost = found.fallback[:, None] - draws.usd_once()
+    lost = found.fallback[:, None] - draws.usd_once
     return replace(found, measure=numpy.where(found.eligible, found.objective, lost))
 
 
@@ -208,8 +210,9 @@ def _rival(facts: Facts, draws: Draws, eligible: Any, objective: Any) -> int:
     """The untuned arm that is most often the best of those that do what is asked; where none is, that scores best."""
     numpy = require("numpy", extra="all")
     columns = numpy.flatnonzero(~_tuned(facts))
-    ranked = numpy.where(eligible, objective, -math.inf)[:, columns]
-    wins = numpy.bincount(ranked.argmax(axis=1)[eligible[:, columns].any(axis=1)], minlength=len(columns))
+    allowed = eligible[:, columns]
+    ranked = numpy.where(allowed, objective[:, columns], -math.inf)
+    wins = ((ranked == ranked.max(axis=1, keepdims=True)) & allowed).sum(axis=0)
     best = wins if wins.any() else draws.scores[:, columns].mean(axis=0)
     return int(columns[best.argmax()])
 

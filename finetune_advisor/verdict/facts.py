@@ -35,9 +35,10 @@ class Facts:
 
     `comparisons` are of each arm with the best untuned one, adjusted already. `needed_score`, the worthwhile difference
     and the non-inferiority margin are shares from 0 to 1. The values of answers are amounts of 0 or more; a score is
-    taken as the share of right answers. `usd_per_wrong_form` is what an answer in the wrong form costs, where that is
-    not what a wrong answer costs. `spreads` say how uncertain the drivers of the costs are, `clusters` which test
-    examples belong together, in the order of the arms' scores. `discount_rate` is by year.
+    taken as the share of right answers. `usd_per_wrong_form` is what an answer in the wrong form costs and
+    `usd_per_no_answer` a call without one, where that is not what a wrong answer costs. `spreads` say how uncertain
+    the drivers of the costs are, `clusters` which test examples belong together, in the order of the arms' scores.
+    `discount_rate` is by year.
 
     Raises:
         BadInput: A figure is outside its range, or the arms, their costs and the clusters do not fit together.
@@ -57,6 +58,7 @@ class Facts:
     usd_per_right_answer: Decimal | None = None
     usd_per_wrong_answer: Decimal | None = None
     usd_per_wrong_form: Decimal | None = None
+    usd_per_no_answer: Decimal | None = None
     horizon_months: int = 12
     minimum_test_rows: int = 30
     confidence: float = 0.9
@@ -163,7 +165,8 @@ def _check_money(facts: Facts) -> None:
         )
     if not 0 <= facts.discount_rate < math.inf:
         raise BadInput("The discount rate is negative.", hint="Give it by year; 0.08 is 8%.")
-    values = (facts.usd_per_right_answer, facts.usd_per_wrong_answer, facts.usd_per_wrong_form, facts.usd_per_label)
+    others = (facts.usd_per_wrong_form, facts.usd_per_no_answer, facts.usd_per_label)
+    values = (facts.usd_per_right_answer, facts.usd_per_wrong_answer, *others)
     if not all(value is None or (value.is_finite() and value >= 0) for value in values):
         raise BadInput(
             "The value of an answer or the price of a label is negative.",

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 from typing import Literal
 
 from finetune_advisor.records import Decision, Driver
@@ -40,6 +41,7 @@ WHAT: dict[Driver, str] = {
 
 _Ends = tuple[float, float]
 Turned = Callable[[Draws, float], tuple[Facts, Draws]]
+Answer = Callable[[float], Decision]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,54 +69,64 @@ class Dial:
 
 def flips(judged: Judged) -> tuple[str, ...]:
     """For every assumption whose change changes the answer: where it turns, and the new answer."""
-    few = judged.draws.some(slice(None, None, DRAWS // FEW))
+    few = judge(judged.facts, judged.draws.some(slice(None, None, DRAWS // FEW)))
     found = [each for dial in dials(judged) for each in _of_dial(judged, dial, few)]
     return (*dict.fromkeys(found), *_goals(judged), *_confidence(judged))
 
 
-def _of_dial(judged: Judged, dial: Dial, few: Draws) -> Iterator[str]:
+def _of_dial(judged: Judged, dial: Dial, few: Judged) -> Iterator[str]:
+    @cache
+    def sought(value: float) -> Decision:
+        return few.decision if value == dial.now else dial.decision(value, few.draws)
+
+    @cache
+    def shown(value: float) -> Decision:
+        return dial.decision(value, judged.draws)
+
     for end in (dial.low, dial.high):
-        for ends, others in _turns(judged, dial, end, few):
-            found = _turning_point(judged, dial, ends, others, few)
+        for ends, others in _turns(judged, dial, end, sought):
+            found = _turning_point(dial, ends, others, sought, shown)
             if found is not None:
                 words = (dial.less if end == dial.low else dial.more).format(dial.show(found[0]))
                 yield f"If {words}, the answer would be {found[1].value}."
 
 
-def _turns(judged: Judged, dial: Dial, end: float, few: Draws) -> Iterator[tuple[_Ends, frozenset[Decision]]]:
+def _turns(judged: Judged, dial: Dial, end: float, sought: Answer) -> Iterator[tuple[_Ends, frozenset[Decision]]]:
     """Between which values the answer turns on the way to that end, and into what: first to another, then to the last.
 
     Where nothing is assumed now, only the last turn counts: what would be so from there to the end.
     """
     path = _path(dial, end)
-    answers = [dial.decision(value, few) for value in path]
+    answers = [sought(value) for value in path]
     here, last = (judged.decision if dial.now is None else answers[0]), answers[-1]
-    changed = [at for at, answer in enumerate(answers) if answer is not here]
+    changed = [at for at, each in enumerate(answers) if each is not here]
     if dial.now is not None and changed:
         yield (path[changed[0] - 1], path[changed[0]]), frozenset(Decision) - {here}
-    before = [at for at, answer in enumerate(answers) if answer is not last]
+    before = [at for at, each in enumerate(answers) if each is not last]
     if last is not here and before and (dial.now is None or len(changed) > 0):
         yield (path[before[-1]], path[before[-1] + 1]), frozenset({last})
 
 
 def _path(dial: Dial, end: float) -> list[float]:
-    start = dial.now if dial.now is not None else dial.low + dial.high - end
+    if dial.now is None and end == dial.low:
+        return _path(dial, dial.high)[::-1]
+    start = dial.low if dial.now is None else dial.now
     if start == end:
         return [start]
     return [start + (end - start) * step / dial.stops for step in range(dial.stops)] + [end]
 
 
 def _turning_point(
-    judged: Judged, dial: Dial, ends: _Ends, others: frozenset[Decision], few: Draws
+    dial: Dial, ends: _Ends, others: frozenset[Decision], sought: Answer, shown: Answer
 ) -> tuple[float, Decision] | None:
     """The first value at which the answer is one of the others, and which one; None where no value can be shown."""
     kept, turned = ends
     for _ in range(_halvings(dial, ends)):
         middle = math.sqrt(kept * turned) if dial.scale == "ratio" else (kept + turned) / 2
-        kept, turned = (kept, middle) if dial.decision(middle, few) in others else (middle, turned)
+        kept, turned = (kept, middle) if sought(middle) in others else (middle, turned)
     for nudges in range(4):
         value = rounded(turned + nudges * _nudge(dial, turned, ends[1]), dial.scale, up=ends[1] > ends[0])
-        if dial.low <= value <= dial.high and (found := dial.decision(value, judged.draws)) in others:
+        if dial.low <= value <= dial.high and (found := shown(value)) in others:
             return value, found
     return None
 

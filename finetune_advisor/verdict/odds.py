@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from statistics import NormalDist
 from typing import Any
@@ -47,6 +48,7 @@ _NAMES: dict[Driver, str] = {
 }
 
 _NORMAL = NormalDist()
+_ROUNDING = 1e-9
 
 
 def odds(judged: Judged) -> Odds:
@@ -216,3 +218,9 @@ def _expected(payoffs: Any, factor: Any) -> Any:
 def likely_advantage(judged: Judged) -> float:
     """What tuning brings over the best alternative at the measured scores and the likely figures."""
     return float(aim(judged.facts, measured(judged.facts, judged.draws, 1), judged.rival).advantage(judged.arm)[0])
+
+
+def likely_advantage_if_enough(judged: Judged) -> float:
+    """The same if the tuned arm's own score were good enough; untuned arms that reach it are then alternatives too."""
+    own = replace(judged.facts, needed_score=max(0.0, judged.pair.tuned.score - _ROUNDING))
+    return float(aim(own, measured(own, judged.draws, 1)).advantage(judged.arm)[0])

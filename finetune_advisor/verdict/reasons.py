@@ -7,16 +7,8 @@ import math
 from finetune_advisor.errors import require
 from finetune_advisor.records import ArmResult, Decision
 from finetune_advisor.verdict.judge import Judged
-from finetune_advisor.verdict.odds import likely_advantage
-from finetune_advisor.verdict.words import (
-    costs,
-    dollars,
-    months,
-    percent,
-    points,
-    seconds,
-    share_of_draws,
-)
+from finetune_advisor.verdict.odds import likely_advantage, likely_advantage_if_enough
+from finetune_advisor.verdict.words import chance, costs, dollars, months, percent, points, seconds
 
 
 def rival(judged: Judged) -> ArmResult:
@@ -25,7 +17,7 @@ def rival(judged: Judged) -> ArmResult:
 
 
 def probability(judged: Judged) -> str:
-    """In how many draws tuning is right, what that means, and what the decision takes."""
+    """How likely tuning is right, what that means, and what the decision takes."""
     facts, p = judged.facts, judged.p_tuning
     asked, rest = 100 * facts.confidence, 100 * (1 - facts.confidence)
     takes = {
@@ -35,16 +27,16 @@ def probability(judged: Judged) -> str:
     }[judged.decision]
     takes = f"a GO takes {asked:.3g}" if judged.softened else takes
     shown = p if judged.decision is not Decision.NOT_YET or judged.softened else _inside(p, facts.confidence)
-    return f"In {share_of_draws(shown)} of what may be true, {_claim(judged)}; {takes}.{_softened(judged)}"
+    return f"The chance that tuning {_claim(judged)} is {chance(shown)}; {takes}.{_softened(judged)}"
 
 
 def _softened(judged: Judged) -> str:
     """Why this is no NO-GO although the probability would make it one."""
-    return {
-        "": "",
-        "short": " It is no NO-GO, since tuning would be right if that score were not needed.",
-        "cheaper": " It is no NO-GO, since tuning saves money at the same quality.",
-    }[judged.softened]
+    why = {
+        "short": f"Without the needed {percent(need(judged))} the answer would be GO",
+        "cheaper": "At the same quality tuning saves money",
+    }
+    return f" {why[judged.softened]}: that is why it is NOT YET and not NO-GO." if judged.softened else ""
 
 
 def _inside(p: float, confidence: float) -> float:
@@ -54,18 +46,27 @@ def _inside(p: float, confidence: float) -> float:
 
 
 def _claim(judged: Judged) -> str:
-    facts = judged.facts
-    as_good = f"tuning is as good as the best alternative, within {points(facts.non_inferiority_margin)}"
-    if facts.needed_score is not None:
-        as_good += f", reaches the needed {percent(facts.needed_score)}"
+    """What tuning has to do; follows on the word "tuning"."""
+    facts, other = judged.facts, rival(judged).name
+    reaches = f"reaches the needed {percent(need(judged))}"
+    stated = [reaches] if facts.needed_score is not None else []
+    in_time = [] if facts.latency_seconds is None else [f"answers within {seconds(facts.latency_seconds)}"]
+    as_good = f"is at most {points(facts.non_inferiority_margin)} worse than the best alternative"
     gain = points(facts.worthwhile_difference)
-    return {
-        "earning": f"tuning is good enough and brings more money than {rival(judged).name} and than doing nothing",
-        "better": f"tuning is better than {rival(judged).name} by more than the {gain} that make it worth while",
-        "reaching": f"tuning reaches the needed {percent(need(judged))} and no simpler or cheaper arm does",
-        "saving": f"{as_good}, and no other arm that does costs as little",
-        "faster": f"{as_good}, and no other arm that does is as fast",
-    }[judged.aim.kind]
+    others = "the best alternative" if stated else f"{other} and than doing nothing"
+    return _and(
+        *{
+            "earning": [*stated, *in_time, f"brings more money than {others}"],
+            "better": [*in_time, f"is better than {other} by more than the {gain} that make it worth while"],
+            "reaching": [*in_time, f"{reaches} where no simpler or cheaper arm does"],
+            "saving": [as_good, *stated, *in_time, "costs less than every untuned arm that does the same"],
+            "faster": [as_good, *stated, *in_time, "is faster than every untuned arm that does the same"],
+        }[judged.aim.kind]
+    )
+
+
+def _and(*parts: str) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def need(judged: Judged) -> float:
@@ -94,14 +95,22 @@ def untuned_suffices(judged: Judged) -> bool:
 
 def mostly_short(judged: Judged) -> bool:
     """Whether the tuned arm is most likely short of a score that was stated."""
-    return judged.facts.needed_score is not None and p_good_enough(judged) < 0.5
+    return judged.facts.needed_score is not None and _p_reaching(judged, judged.arm) < 0.5
+
+
+def _p_reaching(judged: Judged, arm: int) -> float:
+    """The share of draws in which that arm reaches the needed score."""
+    return float((judged.draws.scores[:, arm] >= need(judged)).mean())
 
 
 def short(judged: Judged) -> str:
     """That the tuned arm is short of what is needed; without a full stop."""
-    tuned, least = judged.pair.tuned, max(need(judged), judged.facts.need)
+    tuned, facts = judged.pair.tuned, judged.facts
+    least = max(need(judged), facts.need)
     verb = "is short of" if tuned.score < least else "is too close to"
-    return f"{tuned.name} scores {percent(tuned.score)}, which {verb} the {percent(least)} that is needed"
+    by_value = least == facts.floor > (facts.needed_score or 0.0)
+    needed = "at which right answers make up for wrong ones" if by_value else "that is needed"
+    return f"{tuned.name} scores {percent(tuned.score)}, which {verb} the {percent(least)} {needed}"
 
 
 def short_of_need(judged: Judged) -> tuple[str, ...]:
@@ -110,11 +119,9 @@ def short_of_need(judged: Judged) -> tuple[str, ...]:
     if facts.needed_score is None:
         return ()
     tuned, other = judged.pair.tuned, rival(judged)
-    odds = [float((judged.draws.scores[:, at] >= facts.needed_score).mean()) for at in (judged.arm, judged.rival)]
-    return (
-        f"The needed {percent(facts.needed_score)} is reached by {tuned.name} in {share_of_draws(odds[0])}, "
-        f"by {other.name} in {share_of_draws(odds[1])}.",
-    )
+    odds = [chance(_p_reaching(judged, at)) for at in (judged.arm, judged.rival)]
+    both = f"{odds[0]} for {tuned.name}" + (f" and {odds[1]} for" if odds[0] != odds[1] else " and for")
+    return (f"The chance of reaching the needed {percent(facts.needed_score)} is {both} {other.name}.",)
 
 
 def worse(judged: Judged) -> str:
@@ -145,18 +152,37 @@ def money(judged: Judged) -> str:
 
 
 def _balance(judged: Judged) -> str:
-    verb, against = ("saves", "costs") if judged.aim.kind == "saving" else ("brings", "loses")
-    likely, middle = likely_advantage(judged), float(require("numpy", extra="all").median(judged.advantage))
-    low, high = require("numpy", extra="all").quantile(judged.advantage, [0.025, 0.975])
-    more = " more" if likely < 0 and verb == "saves" else ""
-    unused = " An arm that is short of what is needed counts as never used, its one-off cost as lost."
-    short = judged.facts.needed_score is not None and p_good_enough(judged) < 0.5
+    middle = float(require("numpy", extra="all").median(judged.advantage))
+    low, high = (dollars(usd) for usd in require("numpy", extra="all").quantile(judged.advantage, [0.025, 0.975]))
+    between = f"between {low} and {high} in 95 of 100 cases"
+    if mostly_short(judged):
+        return _unused(judged) + (f" With all that is uncertain, tuning brings {between}." if low != high else "")
+    likely = f"{_over(judged)}, tuning {_compared(judged, likely_advantage(judged), 's')}"
+    return f"{likely}; with all that is uncertain, {between} and {dollars(middle)} in the middle."
+
+
+def _unused(judged: Judged) -> str:
+    """What an arm that is most likely short would bring if it were used, and that it is not."""
+    tuned, usd = judged.pair.tuned, likely_advantage_if_enough(judged)
+    cost = judged.facts.cost(tuned)
+    lost = f", and the {dollars(cost.usd_one_off)} paid once is lost" if cost and cost.usd_one_off else ""
     return (
-        f"Over {months(judged.facts.horizon_months)}, at the measured scores and the likely figures, tuning "
-        f"{verb if likely >= 0 else against} {dollars(abs(likely))}{more} against the best alternative; "
-        f"in the middle of the draws {dollars(middle)}, in 95 of 100 between {dollars(low)} and {dollars(high)}."
-        f"{unused if short else ''}"
+        f"{_over(judged)}, tuning would {_compared(judged, usd)} if its {percent(tuned.score)} were good enough. "
+        f"{'But an' if usd >= 0 else 'An'} arm that is short of the needed {percent(need(judged))} is not used{lost}."
     )
+
+
+def _over(judged: Judged) -> str:
+    return f"Over {months(judged.facts.horizon_months)}, at the measured scores and the likely figures"
+
+
+def _compared(judged: Judged, usd: float, ending: str = "") -> str:
+    """An amount beside the best alternative, with the verb's ending."""
+    if judged.aim.kind == "saving":
+        verb, than = ("save", "against") if usd >= 0 else ("cost", "more than")
+    else:
+        verb, than = ("bring", "more than") if usd >= 0 else ("lose", "against")
+    return f"{verb}{ending} {dollars(abs(usd))} {than} the best alternative"
 
 
 def _times(judged: Judged, other: ArmResult) -> str:

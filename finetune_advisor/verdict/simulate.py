@@ -19,12 +19,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, get_args
 
 from finetune_advisor.costs.model import annuity
 from finetune_advisor.costs.parts import PARTS
 from finetune_advisor.errors import BadInput, require
-from finetune_advisor.records import Cost, Driver
+from finetune_advisor.records import ArmResult, Cost, Driver
 from finetune_advisor.verdict.facts import Facts
 
 DRAWS = 10_000
@@ -52,21 +53,26 @@ class Bill:
 class Draws:
     """Possible truths, one a row, one column an arm in the order of the facts.
 
-    `malformed` is the share of answers that are wrong and in the wrong form, empty where those cost what others do.
+    Columns lie together in memory: most of the work is on a few columns of many rows.
+    `malformed` is the share of answers that are wrong and in the wrong form, `silent` that of calls without an answer;
+    both are empty where they cost what other wrong answers do.
     `factors` are what each driver is multiplied by: one a row, or one for every arm. `bills` is None where not every
     arm has a cost; `seconds` are those that were measured.
     """
 
     scores: Any
     malformed: Any
+    silent: Any
     factors: Mapping[Driver, Any]
     bills: tuple[Bill, ...] | None
     seconds: Any
 
     def some(self, rows: Any) -> Draws:
         """The draws of these rows."""
-        factors = {driver: factor[rows] for driver, factor in self.factors.items()}
-        return replace(self, scores=self.scores[rows], malformed=self.malformed[rows], factors=factors)
+        few = require("numpy", extra="all").asfortranarray
+        factors = {driver: few(factor[rows]) for driver, factor in self.factors.items()}
+        scores, malformed, silent = (few(each[rows]) for each in (self.scores, self.malformed, self.silent))
+        return replace(self, scores=scores, malformed=malformed, silent=silent, factors=factors)
 
     def scaled(self, driver: Driver, by: Any) -> Draws:
         """The same draws with everything that this driver moves multiplied."""
@@ -78,41 +84,50 @@ class Draws:
 
     def factor(self, *drivers: Driver) -> Any:
         """What these drivers multiply a figure by."""
-        return math.prod((self.factors[driver] for driver in drivers if driver in self.factors), start=1.0)
+        first, *others = [self.factors[driver] for driver in drivers if driver in self.factors] or [1.0]
+        return math.prod(others, start=first)
 
     def seconds_per_request(self) -> Any:
         """Seconds that an answer takes: they follow the tokens."""
         return self.seconds * self.factor("tokens") + 0 * self.scores
 
+    @cached_property
+    def usd_monthly(self) -> Any:
+        """What is paid a month; nothing where it is not known."""
+        return self._paid(monthly=True)
+
+    @cached_property
     def usd_once(self) -> Any:
         """What is paid at the start; nothing where it is not known."""
-        return self._paid(monthly=False) + 0 * self.scores
+        return self._paid(monthly=False)
 
     def usd_cost(self, facts: Facts) -> Any:
         """What each arm costs over the horizon, in today's dollars."""
-        return self._paid(monthly=True) * months(facts) + self._paid(monthly=False)
+        return self.usd_monthly * months(facts) + self.usd_once
 
     def usd_net(self, facts: Facts) -> Any:
         """What each arm brings over the horizon, in today's dollars: its answers' worth less its cost."""
         right, wrong = _usd(facts.usd_per_right_answer), _usd(facts.usd_per_wrong_answer)
         answer = (right + wrong) * self.scores - wrong
-        if facts.usd_per_wrong_form is not None:
-            answer = answer + (wrong - float(facts.usd_per_wrong_form)) * self.malformed
+        for usd, share in ((facts.usd_per_wrong_form, self.malformed), (facts.usd_per_no_answer, self.silent)):
+            if usd is not None:
+                answer = answer + (wrong - float(usd)) * share
         return months(facts) * facts.requests_per_month * self.factor("volume", "value") * answer - self.usd_cost(facts)
 
     def _paid(self, *, monthly: bool) -> Any:
-        bills = [bill for bill in self.bills or () if bill.monthly == monthly]
-        paid = [self._bills([bill for bill in bills if ("tokens" in bill.drivers) == own]) for own in (False, True)]
-        return paid[0] + self.factor("tokens") * paid[1]
+        paid = require("numpy", extra="all").zeros_like(self.scores)
+        for own in (False, True):
+            bills = [each for each in self.bills or () if (each.monthly, "tokens" in each.drivers) == (monthly, own)]
+            if bills:
+                paid += self._bills(bills) * (self.factor("tokens") if own else 1.0)
+        return paid
 
     def _bills(self, bills: list[Bill]) -> Any:
         """The sum of these bills without the factor of tokens, which may be each arm's own."""
-        if not bills:
-            return 0.0
         numpy = require("numpy", extra="all")
         one = numpy.ones((len(self.scores), 1))
         factors = [one * self.factor(*_but_tokens(bill.drivers)) for bill in bills]
-        return numpy.hstack(factors) @ numpy.array([bill.usd for bill in bills])
+        return (numpy.array([bill.usd for bill in bills]).T @ numpy.hstack(factors).T).T
 
 
 def _but_tokens(drivers: tuple[Driver, ...]) -> list[Driver]:
@@ -130,11 +145,12 @@ def simulate(facts: Facts) -> Draws:
     Raises:
         BadInput: A score is not from 0 to 1, or the parts of a cost are unknown or do not add up to it.
     """
-    scores, malformed = _quality(facts)
+    scores, malformed, silent = _quality(facts)
     numpy = require("numpy", extra="all")
     return Draws(
         scores=scores,
         malformed=malformed,
+        silent=silent,
         factors=_factors(facts),
         bills=_bills(facts),
         seconds=numpy.array([arm.seconds for arm in facts.arms]),
@@ -144,33 +160,51 @@ def simulate(facts: Facts) -> Draws:
 def measured(facts: Facts, draws: Draws, rows: int) -> Draws:
     """So many rows of what was measured and is most likely, to change one thing at a time in."""
     numpy = require("numpy", extra="all")
-    means = numpy.tile(_table(facts).mean(axis=0), (rows, 1))
-    return replace(draws, scores=means[:, : len(facts.arms)], malformed=means[:, len(facts.arms) :], factors={})
+    scores, malformed, silent = _kinds(numpy.tile(_table(facts).mean(axis=0), (rows, 1)), facts)
+    return replace(draws, scores=scores, malformed=malformed, silent=silent, factors={})
 
 
 def _table(facts: Facts) -> Any:
-    """One row an example: each arm's score, then, where that costs apart, how wrong it is for its form."""
+    """One row an example: each arm's score, then, where that costs apart, how malformed and how silent it was."""
     numpy = require("numpy", extra="all")
     scores = numpy.array([arm.scores for arm in facts.arms]).T
     if not (scores >= 0).all() or not (scores <= 1).all():
         raise BadInput("A score is not from 0 to 1.", hint="0.8 is 80%.")
-    if facts.usd_per_wrong_form is None:
+    if facts.usd_per_wrong_form is None and facts.usd_per_no_answer is None:
         return scores
+    silent = numpy.array([_silent(arm) for arm in facts.arms]).T
     forms = numpy.array([arm.forms or (True,) * len(arm.scores) for arm in facts.arms], dtype=bool).T
-    return numpy.hstack([scores, (1 - scores) * ~forms])
+    return numpy.hstack([scores, ((1 - scores) * ~forms - silent).clip(min=0), silent])
 
 
-def _quality(facts: Facts) -> tuple[Any, Any]:
+def _silent(arm: ArmResult) -> list[float]:
+    """For every example, how likely it is one without an answer: which of those that scored nothing is not recorded.
+
+    A call without an answer counts as one in the wrong form too.
+    """
+    forms = arm.forms or (False,) * len(arm.scores)
+    nothing = [score == 0 and not form for score, form in zip(arm.scores, forms, strict=True)]
+    return [each * arm.failures / max(1, sum(nothing)) for each in nothing]
+
+
+def _kinds(columns: Any, facts: Facts) -> tuple[Any, Any, Any]:
+    """Columns as the table has them: the scores, what is malformed, and what is silent."""
+    arms = len(facts.arms)
+    return columns[:, :arms], columns[:, arms : 2 * arms], columns[:, 2 * arms :]
+
+
+def _quality(facts: Facts) -> tuple[Any, Any, Any]:
     numpy = require("numpy", extra="all")
     generator, arms, table = numpy.random.default_rng([facts.seed, 0]), len(facts.arms), _table(facts)
     shapes, sums, sizes = _units(table, facts.clusters, generator)
-    weights = generator.standard_gamma(shapes, (DRAWS, len(shapes)))
+    weights = generator.standard_gamma(shapes, (DRAWS, len(sizes)))
     groups = len(set(facts.clusters)) or len(table)
     # Half the square of a normal number is a Gamma(1/2) one: the weight of half an example, or of half a cluster.
     pseudo = generator.standard_normal((2, DRAWS, arms)) ** 2 * (len(table) / groups / 2)
     total = (weights @ sizes)[:, None] + pseudo.sum(axis=0)
     drawn = weights @ sums
-    return (drawn[:, :arms] + pseudo[0]) / total, drawn[:, arms:] / total[:, : drawn.shape[1] - arms]
+    drawn[:, :arms] += pseudo[0]
+    return _kinds(numpy.asfortranarray(drawn / numpy.tile(total, drawn.shape[1] // arms)), facts)
 
 
 def _units(table: Any, clusters: tuple[int, ...], generator: Any) -> tuple[Any, Any, Any]:
@@ -186,7 +220,7 @@ def _units(table: Any, clusters: tuple[int, ...], generator: Any) -> tuple[Any, 
         groups, number = generator.permutation(number)[groups] % BLOCKS, BLOCKS
     sums, sizes = numpy.zeros((number, table.shape[1])), numpy.bincount(groups, minlength=number)
     numpy.add.at(sums, groups, table)
-    return numpy.ones(number), sums, sizes.astype(float)
+    return 1.0, sums, sizes.astype(float)
 
 
 def _factors(facts: Facts) -> dict[Driver, Any]:
@@ -196,7 +230,8 @@ def _factors(facts: Facts) -> dict[Driver, Any]:
         if spread.low < spread.high:
             columns = len(facts.arms) if spread.driver == "tokens" else 1
             generator = numpy.random.default_rng([facts.seed, 1, get_args(Driver).index(spread.driver)])
-            found[spread.driver] = generator.triangular(spread.low, 1, spread.high, (DRAWS, columns))
+            drawn = generator.triangular(spread.low, 1, spread.high, (DRAWS, columns))
+            found[spread.driver] = numpy.asfortranarray(drawn)
     return found
 
 

@@ -48,11 +48,11 @@ def months(number: int) -> str:
     return "1 month" if number == 1 else f"{number} months"
 
 
-def share_of_draws(p: float) -> str:
-    """A probability as a number of draws out of a hundred."""
+def chance(p: float) -> str:
+    """A probability as a number out of a hundred."""
     if p > 0.995:
-        return "more than 99 of 100 draws"
-    return "fewer than 1 of 100 draws" if p < 0.005 else f"{100 * p:.0f} of 100 draws"
+        return "more than 99 of 100"
+    return "fewer than 1 of 100" if p < 0.005 else f"{100 * p:.0f} of 100"
 
 
 def compared(pair: Pair) -> str:
