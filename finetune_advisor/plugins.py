@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -17,8 +19,13 @@ def known(group: str, table: Mapping[str, str]) -> dict[str, str]:
         group: The last part of the entry-point group, for example ``"metrics"``.
         table: Our own names, each with its ``"module:Class"``.
     """
-    theirs = {entry.name: entry.value for entry in entry_points(group=f"finetune_advisor.{group}")}
-    return {**theirs, **table}
+    return {**_theirs(group, tuple(sys.path)), **table}
+
+
+@cache
+def _theirs(group: str, path: tuple[str, ...]) -> Mapping[str, str]:
+    """What installed packages offer; looked up once for each search path, for it takes a while."""
+    return {entry.name: entry.value for entry in entry_points(group=f"finetune_advisor.{group}")}
 
 
 def load(group: str, table: Mapping[str, str], name: str) -> Any:

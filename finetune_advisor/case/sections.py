@@ -1,21 +1,16 @@
-"""A case is a folder: `case.toml`, the data files, a store and reports. Read it, check it, write a new one."""
+"""What stands in `case.toml`, table by table."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import tomllib
-from collections.abc import Mapping, Sequence
+import datetime
+from collections.abc import Mapping
 from decimal import Decimal
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from finetune_advisor import approaches, metrics, models, questions
-from finetune_advisor.errors import BadInput
-from finetune_advisor.records import Example, TaskKind
+from finetune_advisor.records import TaskKind
 
 FILE = "case.toml"
 SCHEMA = 1
@@ -193,12 +188,29 @@ class UncertaintySection(Section):
     training: Range | None = None
     hosting: Range | None = None
 
+    @model_validator(mode="after")
+    def _in_order(self) -> UncertaintySection:
+        for name, bounds in self.model_dump(exclude_none=True).items():
+            if bounds[0] > bounds[1]:
+                raise ValueError(f"{name} goes from {bounds[0]:g} to {bounds[1]:g}: give the lowest first")
+        return self
+
 
 class LearningCurveSection(Section):
     """`[learning_curve]`: train the best tuned arm on shares of the data too, each with several seeds."""
 
     shares: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=2)] = (0.25, 0.5, 1.0)
     seeds: Annotated[int, Field(ge=1, le=20)] = 3
+
+
+class SignOffSection(Section):
+    """`[sign_off]`: who decided what, and when; `date` is a calendar date such as 2026-11-22."""
+
+    name: Annotated[str, Field(min_length=1)]
+    role: str = ""
+    date: datetime.date
+    decision: Literal["fine-tune", "do not fine-tune", "not yet"]
+    remarks: str = ""
 
 
 class Case(Section):
@@ -208,13 +220,14 @@ class Case(Section):
     title: str
     task: TaskSection
     data: DataSection
-    models: tuple[ModelSection, ...]
+    models: tuple[ModelSection, ...] = ()
     arms: tuple[ArmSection, ...]
     money: MoneySection = MoneySection()
     goal: GoalSection = GoalSection()
     uncertainty: UncertaintySection = UncertaintySection()
     learning_curve: LearningCurveSection | None = None
     answers: dict[str, Any] = Field(default_factory=dict[str, Any])
+    sign_off: SignOffSection | None = None
     folder: Path = Field(exclude=True)
 
     @property
@@ -223,108 +236,13 @@ class Case(Section):
         return self.task.metric or METRICS[self.task.kind]
 
     @property
+    def files(self) -> dict[str, str]:
+        """The data, documents and prices that the case names, as written there, by key; they count from its folder."""
+        data = self.data.model_dump(include={"examples", "train", "validation", "test", "documents"})
+        named = {**{f"data.{key}": name for key, name in data.items()}, "money.prices": self.money.prices}
+        return {key: name for key, name in named.items() if name is not None}
+
+    @property
     def reports(self) -> Path:
         """Where reports and results are written."""
         return self.folder / "report"
-
-
-def read(folder: Path) -> Case:
-    """Read and check a case folder.
-
-    Raises:
-        BadInput: No case there, or something in it is not usable; the message names the key.
-    """
-    path = folder / FILE
-    try:
-        values = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise BadInput(
-            f"There is no readable {FILE} in {folder}.", hint=f"finetune-advisor new {folder} makes one."
-        ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInput(f"{path} is not valid TOML: {error}.", hint="Mend that line and try again.") from error
-    try:
-        case = Case.model_validate({**values, "folder": folder})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BadInput(f"{path}: {where}: {first['msg']}.", hint="The README explains every key.") from error
-    _check_names(case)
-    return case
-
-
-def _check_names(case: Case) -> None:
-    """Every name in the case must stand for something."""
-    metrics.create(case.metric, **case.task.metric_options)
-    names = [model.name for model in case.models]
-    if len(set(names)) < len(names):
-        raise BadInput("Two models of the case have the same name.", hint="Give each [[models]] its own name.")
-    for model in case.models:
-        models.create(model.provider, **{"name": model.name, **model.options})
-    for arm in case.arms:
-        approaches.named(arm.approach)
-        for name in arm.models or ():
-            if name not in names:
-                raise BadInput(
-                    f"Arm {arm.approach} names the model {name!r}, which the case does not have.",
-                    hint="Models of the case: " + (", ".join(names) or "none") + ".",
-                )
-    questions.check(case.answers)
-
-
-def guess_kind(examples: Sequence[Example]) -> TaskKind:
-    """What kind of task the answers look like: few distinct short answers are labels, and so on."""
-    answers = [example.answer.strip() for example in examples]
-    if all(_is_json(answer) for answer in answers):
-        return TaskKind.JSON
-    if len(set(answers)) <= max(2, len(answers) // 5) and max(map(len, answers)) <= 60:
-        return TaskKind.CLASSIFICATION
-    if all(answer.rsplit("####", 1)[-1].strip().replace(",", "").lstrip("-").isdigit() for answer in answers):
-        return TaskKind.NUMERIC
-    if all(answer.lower().startswith(("select", "with")) for answer in answers):
-        return TaskKind.SQL
-    words = sorted(len(answer.split()) for answer in answers)[len(answers) // 2]
-    return TaskKind.QA if words <= 8 else TaskKind.SUMMARY
-
-
-def _is_json(answer: str) -> bool:
-    try:
-        return isinstance(json.loads(answer), dict | list)
-    except (ValueError, RecursionError):
-        return False
-
-
-def sample(folder: Path) -> None:
-    """Copy the shipped sample case into an empty or new folder; a case that is there already is left as it is."""
-    if (folder / FILE).exists():
-        return
-    with as_file(files("finetune_advisor") / "sample") as source:
-        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-
-
-def write_new(folder: Path, *, title: str, kind: TaskKind, examples: Path | None, documents: Path | None) -> None:
-    """Write a new case folder, with the data copied into it.
-
-    Raises:
-        BadInput: There is a case in that folder already.
-    """
-    if (folder / FILE).exists():
-        raise BadInput(f"{folder} holds a case already.", hint="Name another folder; nothing was changed.")
-    folder.mkdir(parents=True, exist_ok=True)
-    names = {name: _copied(source, folder, name) for name, source in (("examples", examples), ("documents", documents))}
-    template = (files("finetune_advisor") / "case_template.toml").read_text(encoding="utf-8")
-    text = template.replace("TITLE", json.dumps(title, ensure_ascii=False)).replace("KIND", json.dumps(kind.value))
-    text = text.replace("EXAMPLES", json.dumps(names["examples"] or "examples.jsonl"))
-    text = text.replace("DOCUMENTS", f"documents = {json.dumps(names['documents'] or 'documents')}")
-    if documents is None:
-        text = text.replace("\ndocuments =", "\n# documents =")
-    (folder / FILE).write_text(text, encoding="utf-8")
-
-
-def _copied(source: Path | None, folder: Path, name: str) -> str | None:
-    if source is None:
-        return None
-    target = folder / (name + source.suffix if source.is_file() else name)
-    if source.resolve() != target.resolve():
-        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
-    return target.name

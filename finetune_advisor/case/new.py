@@ -1,0 +1,71 @@
+"""New cases: from a person's data, or the shipped sample."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from finetune_advisor.case.sections import FILE
+from finetune_advisor.errors import BadInput
+from finetune_advisor.records import Example, TaskKind
+
+
+def guess_kind(examples: Sequence[Example]) -> TaskKind:
+    """What kind of task the answers look like: few distinct short answers are labels, and so on."""
+    answers = [example.answer.strip() for example in examples]
+    if all(_is_json(answer) for answer in answers):
+        return TaskKind.JSON
+    if len(set(answers)) <= max(2, len(answers) // 5) and max(map(len, answers)) <= 60:
+        return TaskKind.CLASSIFICATION
+    if all(answer.rsplit("####", 1)[-1].strip().replace(",", "").lstrip("-").isdigit() for answer in answers):
+        return TaskKind.NUMERIC
+    if all(answer.lower().startswith(("select", "with")) for answer in answers):
+        return TaskKind.SQL
+    words = sorted(len(answer.split()) for answer in answers)[len(answers) // 2]
+    return TaskKind.QA if words <= 8 else TaskKind.SUMMARY
+
+
+def _is_json(answer: str) -> bool:
+    try:
+        return isinstance(json.loads(answer), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def sample(folder: Path) -> None:
+    """Copy the shipped sample case into an empty or new folder; a case that is there already is left as it is."""
+    if (folder / FILE).exists():
+        return
+    with as_file(files("finetune_advisor") / "sample") as source:
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def write_new(folder: Path, *, title: str, kind: TaskKind, examples: Path | None, documents: Path | None) -> None:
+    """Write a new case folder, with the data copied into it.
+
+    Raises:
+        BadInput: There is a case in that folder already.
+    """
+    if (folder / FILE).exists():
+        raise BadInput(f"{folder} holds a case already.", hint="Name another folder; nothing was changed.")
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {name: _copied(source, folder, name) for name, source in (("examples", examples), ("documents", documents))}
+    template = (files("finetune_advisor") / "case_template.toml").read_text(encoding="utf-8")
+    text = template.replace("TITLE", json.dumps(title, ensure_ascii=False)).replace("KIND", json.dumps(kind.value))
+    text = text.replace("EXAMPLES", json.dumps(names["examples"] or "examples.jsonl"))
+    text = text.replace("DOCUMENTS", f"documents = {json.dumps(names['documents'] or 'documents')}")
+    if documents is None:
+        text = text.replace("\ndocuments =", "\n# documents =")
+    (folder / FILE).write_text(text, encoding="utf-8")
+
+
+def _copied(source: Path | None, folder: Path, name: str) -> str | None:
+    if source is None:
+        return None
+    target = folder / (name + source.suffix if source.is_file() else name)
+    if source.resolve() != target.resolve():
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
+    return target.name
