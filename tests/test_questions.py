@@ -10,8 +10,11 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from finetune_advisor import questions
+from finetune_advisor.case import GoalSection, MoneySection, UncertaintySection
+from finetune_advisor.costs import prices
 from finetune_advisor.errors import BadInput
 from finetune_advisor.records import Results
 from sample_results import sample_results
@@ -32,16 +35,58 @@ def measured(results: Results) -> dict[str, str]:
 
 def test_every_section_is_asked_in_order_and_every_question_says_why() -> None:
     sections = [question.section for question in questions.QUESTIONS]
-    assert tuple(dict.fromkeys(sections)) == get_args(questions.Section)
-    assert sections == sorted(sections, key=get_args(questions.Section).index)
+    steps = get_args(questions.Section)
+    assert tuple(step.title for step in questions.STEPS) == steps
+    assert sections == sorted(sections, key=steps.index)
+    assert set(steps) - set(sections) == {"Data", "Verdict"}
     assert len(BY_ID) == len(questions.QUESTIONS)
     assert all(question.text.endswith("?") and question.why.endswith(".") for question in questions.QUESTIONS)
+
+
+def test_every_step_says_what_goes_wrong_without_it() -> None:
+    assert all(step.why.count(".") >= 3 and "\n" not in step.why for step in questions.STEPS)
+    assert "a tuned model can be worse" in questions.STEPS[0].why
 
 
 def test_choices_belong_to_choice_questions_and_hold_their_default() -> None:
     for question in questions.QUESTIONS:
         assert bool(question.choices) == (question.kind == "choice")
         assert not question.choices or question.default in (None, *question.choices)
+        assert all(question.labels.values())
+
+
+@pytest.mark.parametrize("question", [q for q in questions.QUESTIONS if q.table != "answers"], ids=lambda q: q.id)
+def test_what_a_figure_may_be_is_what_the_case_takes(question: questions.Question) -> None:
+    section: Any = {"goal": GoalSection, "money": MoneySection}[question.table]
+    key = "kind" if question.id == "goal" else question.id
+
+    def taken(value: object) -> bool:
+        try:
+            section.model_validate({key: value})
+        except ValidationError:
+            return False
+        return True
+
+    assert key in section.model_fields
+    if question.kind == "choice":
+        assert all(map(taken, question.choices))
+        return
+    assert taken(question.minimum)
+    assert taken(min(question.maximum, 100_000))
+    assert not taken(question.minimum - 1)
+    assert question.maximum == math.inf or not taken(question.maximum + 1)
+    assert taken(1.5 if question.maximum > 1 else 0.5) != question.whole
+    assert question.default is None or section.model_fields[key].default in (question.default, None)
+
+
+def test_only_ranged_figures_stand_in_the_uncertainty_table_under_their_own_name() -> None:
+    in_both = {question.id for question in questions.QUESTIONS} & set(UncertaintySection.model_fields)
+    assert in_both == {question.id for question in questions.QUESTIONS if question.ranged}
+
+
+def test_the_machines_to_choose_from_have_a_price() -> None:
+    table = prices.load()
+    assert all("usd_per_hour" in table.get(name) for name in BY_ID["machine"].choices)
 
 
 def test_good_answers_pass() -> None:
@@ -81,6 +126,21 @@ def test_answers_stand_beside_the_evidence_with_their_units() -> None:
     assert shown["task"].answer == "Not answered."
     assert shown["task"].evidence == "seen"
     assert shown["horizon_months"].answer == "Not answered; reckoned with 12 months."
+    assert shown["machine"].answer == "Not answered; reckoned with Two processors, no GPU."
+
+
+def test_a_range_and_a_disagreement_stand_beside_the_answer() -> None:
+    shown = questions.answered(
+        {"requests_per_month": 20_000, "prompting": "not good enough"},
+        {},
+        {"prompting": "It is."},
+        {"requests_per_month": (5_000, 30_000.0), "hours": (1, 2), "usd_per_right_answer": None},
+    )
+    by_id = dict(zip(BY_ID, shown, strict=True))
+    assert by_id["requests_per_month"].answer == "20,000 requests (from 5,000 to 30,000)"
+    assert by_id["prompting"].disagrees == "It is."
+    assert by_id["prompting"].answer == "Tried: not good enough"
+    assert not by_id["data_hours"].disagrees
 
 
 def test_evidence_is_one_for_known_questions_and_quotes_the_measured_figures() -> None:
@@ -106,7 +166,22 @@ def test_shots_and_pretended_models_are_named() -> None:
 
 def test_without_arms_only_the_data_speak() -> None:
     found = measured(replace(sample_results(), arms=(), comparisons=(), costs=()))
-    assert set(found) == {"task", "quality_measure", "more_examples"}
+    assert set(found) == {"task", "quality_measure", "more_examples", "data_set"}
+
+
+def test_what_more_examples_are_expected_to_bring_is_shown_beyond_those_there_are() -> None:
+    results = sample_results()
+    found = questions.evidence(
+        arms=results.arms,
+        comparisons=(),
+        costs=(),
+        findings=(),
+        task=results.task,
+        split=results.split,
+        learning_curve=results.learning_curve,
+    )["more_examples"]
+    assert "With 480 examples to learn from, LoRA is expected to score 0.94 [0.90, 0.97]." in found
+    assert "With 240" not in found
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers())
