@@ -8,6 +8,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -15,9 +19,11 @@ import pytest
 from finetune_advisor import case, experiment, models
 from finetune_advisor.errors import BadInput, StoreProblem
 from finetune_advisor.experiment import arms
-from finetune_advisor.records import Decision, Results
+from finetune_advisor.experiment.rejudging import rejudge
+from finetune_advisor.records import Decision, Message, Results
+from finetune_advisor.report.document import from_json, to_json
 from finetune_advisor.store import Store
-from oracle import write_case
+from oracle import Oracle, write_case
 
 ROOT = Path(__file__).parents[1]
 
@@ -132,6 +138,118 @@ def test_test_labels_never_reach_an_approach(tmp_path: Path, monkeypatch: pytest
         body = json.loads(store.locks()[-1].body)
     assert not set(body["test"]) & (set(body["train"]) | set(body["validation"]))
     assert set(results.arms[0].example_ids) == set(body["test"])
+
+
+ASSUMED = """[money]
+usd_per_machine_hour = 0.5
+usd_per_right_answer = 0.01
+usd_per_label = 2
+[goal]
+needed_score = 0.5
+[uncertainty]
+tokens = [0.8, 1.3]
+[learning_curve]
+seeds = 2
+[answers]
+data_may_leave = true
+tuning_place = "OpenAI"
+"""
+
+CHANGES = (
+    ("usd_per_machine_hour = 0.5", "usd_per_machine_hour = 1.0"),
+    ("usd_per_machine_hour = 0.5", 'machine = "l4"\nrequests_per_month = 7'),
+    ("usd_per_right_answer = 0.01", "horizon_months = 30\ndiscount_rate = 0.1"),
+    ("usd_per_label = 2", 'usd_per_label = 50\nprices = "prices.toml"'),
+    ("needed_score = 0.5", 'kind = "cost"\nworthwhile_difference = 0.9'),
+    ("tokens = [0.8, 1.3]", "hours = [0.1, 9]"),
+    ("data_may_leave = true", "data_may_leave = false"),
+    ('provider = "oracle"', 'provider = "oracle"\nprice = "gpt-4.1-mini"'),
+)
+
+
+def timeless(results: Results) -> Results:
+    start = datetime(2026, 11, 22, tzinfo=UTC)
+    return replace(results, provenance=replace(results.provenance, time=start))
+
+
+def test_rejudging_under_the_same_assumptions_changes_nothing(tmp_path: Path) -> None:
+    folder = write_case(tmp_path / "c", extra=ASSUMED)
+    first = run(folder)
+    assert first.learning_curve is not None and first.learning_curve.training_usd is not None
+    assert timeless(rejudge(case.read(folder), first)) == timeless(first)
+    read = rejudge(case.read(folder), from_json(to_json(first)))
+    assert (read.verdict, read.costs, read.answered) == (first.verdict, first.costs, first.answered)
+
+
+def test_rejudging_gives_what_the_store_gives_under_the_same_assumptions(tmp_path: Path) -> None:
+    """Every kind of assumption; the results that are judged again come out of the file, the case lies nowhere."""
+    folder = write_case(tmp_path / "c", extra=ASSUMED)
+    first = from_json(to_json(run(folder)))
+    rows = '[[price]]\nname = "cpu-2vcpu"\nvalues.usd_per_hour = 3\nsource = "a bill"\nchecked = 2026-11-01\n'
+    for place in (folder, tmp_path / "elsewhere"):
+        place.mkdir(exist_ok=True)
+        (place / "prices.toml").write_text(rows, encoding="utf-8")
+    text = (folder / "case.toml").read_text(encoding="utf-8")
+    for old, new in CHANGES:
+        assert text.count(old) == 1
+        (folder / "case.toml").write_text(text.replace(old, new), encoding="utf-8")
+        changed = case.read(folder)
+        fresh = timeless(experiment.stored(changed))
+        again = timeless(rejudge(changed.model_copy(update={"folder": tmp_path / "elsewhere"}), first))
+        differing = [name for name in Results.__dataclass_fields__ if getattr(again, name) != getattr(first, name)]
+        assert differing, new
+        assert from_json(to_json(again)) == from_json(to_json(fresh)), new
+
+
+def test_a_doubled_machine_price_doubles_what_is_paid_by_its_hours(tmp_path: Path) -> None:
+    folder = write_case(tmp_path / "c", extra=ASSUMED)
+    first = run(folder)
+    assert first.learning_curve is not None
+    first = replace(first, learning_curve=replace(first.learning_curve, training_seconds=5400.0))
+    asked = case.read(folder)
+    dearer = asked.model_copy(update={"money": asked.money.model_copy(update={"usd_per_machine_hour": Decimal(1)})})
+    second = rejudge(dearer, first)
+    assert [cost.usd_per_1000 for cost in second.costs] == [2 * cost.usd_per_1000 for cost in first.costs]
+    assert second.learning_curve is not None and second.learning_curve.training_usd == Decimal("1.5")
+
+
+def test_results_without_what_rejudging_looks_at_can_still_be_rejudged(tmp_path: Path) -> None:
+    folder = write_case(tmp_path / "c", extra=ASSUMED)
+    first = run(folder)
+    document = json.loads(to_json(first))
+    assert document["learning_curve"]["trainings"] > 0
+    del document["clusters"], document["horizon_months"]
+    for name in ("gain_error", "trainings", "training_seconds", "training_usd"):
+        del document["learning_curve"][name]
+    old = from_json(json.dumps(document))
+    assert (old.clusters, old.horizon_months) == ((), 12)
+    again = rejudge(case.read(folder), old)
+    assert again.costs == first.costs
+    assert again.verdict.decision == first.verdict.decision
+    assert again.learning_curve and first.learning_curve
+    assert again.learning_curve.more_helps == first.learning_curve.more_helps
+    assert again.learning_curve.training_usd is None
+
+
+@pytest.mark.parametrize("words", [0, 40, 5000])
+def test_only_long_examples_are_counted_by_the_models_own_tokenizer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: int
+) -> None:
+    """The oracle reads 2,048 tokens, one a word."""
+    counted: list[int] = []
+    count = Oracle.count_tokens
+
+    def spy(self: Oracle, messages: Sequence[Message]) -> int:
+        counted.append(count(self, messages))
+        return counted[-1]
+
+    monkeypatch.setattr(Oracle, "count_tokens", spy)
+    folder = write_case(tmp_path / "c")
+    row = {"messages": [{"role": "user", "content": "word " * words + "?"}, {"role": "assistant", "content": "repair"}]}
+    with (folder / "examples.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    found = [finding.code for finding in experiment.audit(folder).findings if "tokens" in finding.message]
+    assert (counted, found) == (([5002], ["too_long"]) if words == 5000 else ([], []))
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,8 @@ def test_the_curve_of_a_case(tmp_path: Path) -> None:
         assert len(found.trainings) == 8
         assert {run.examples for run in found.trainings} == {p.examples for p in found.curve.points}
         assert len({run.adapter for run in found.trainings}) == 8
-        assert found.seconds == sum(run.seconds for run in found.trainings)
+        assert found.curve.trainings == 8
+        assert found.curve.training_seconds == sum(run.seconds for run in found.trainings)
         assert any("Learning curve, training 9 of 9" in what for what in told)
         # The test split has been seen once, by the arm itself.
         assert store.touches(tuned.attempt.plan.name, session.prepared.split_hash) == 1

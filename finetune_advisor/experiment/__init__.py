@@ -8,18 +8,31 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from finetune_advisor import approaches
 from finetune_advisor.case import FILE, Case, guess_kind, read
 from finetune_advisor.datasets import audit as auditing
 from finetune_advisor.datasets import load
 from finetune_advisor.errors import StoreProblem
 from finetune_advisor.experiment import arms, learning, side_effects
 from finetune_advisor.experiment.prepare import Prepared, prepare
+from finetune_advisor.experiment.rejudging import rejudge
 from finetune_advisor.experiment.results import Further, assemble
-from finetune_advisor.records import SCHEMA_VERSION, Example, Finding, Part, Progress, Results, Task, no_progress
+from finetune_advisor.experiment.watch import DATA, LEARNING_CURVE, REPORT, SIDE_EFFECTS, Event, Watch, Work, unwatched
+from finetune_advisor.records import (
+    SCHEMA_VERSION,
+    Example,
+    Finding,
+    LearningCurve,
+    Part,
+    Progress,
+    Results,
+    Task,
+    no_progress,
+)
 from finetune_advisor.store import FILE as STORE
 from finetune_advisor.store import Lock, Store
 
-__all__ = ["Audit", "audit", "run", "stored"]
+__all__ = ["Audit", "audit", "rejudge", "run", "run_held", "stored"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +97,29 @@ def run(case: Case, progress: Progress = no_progress, *, relock: bool = False) -
         AdvisorError: Bad data, a missing model, a store in use, a full disk.
     """
     with Store(case.folder) as store, store.exclusive():
-        prepared = _locked(case, store, progress, relock=relock)
-        return _assemble(case, prepared, store, progress)
+        return run_held(case, store, progress, relock=relock)
+
+
+def run_held(
+    case: Case, store: Store, progress: Progress = no_progress, *, relock: bool = False, watch: Watch = unwatched
+) -> Results:
+    """The same as `run`, on a store that the caller holds.
+
+    Args:
+        case: The case.
+        store: Its store, held by `Store.exclusive`.
+        progress: Told what is being done.
+        relock: Lock a new test split because the data changed.
+        watch: Told of every step when it begins and ends, the report excepted: whoever writes it ends it.
+
+    Raises:
+        AdvisorError: Bad data, a missing model, a full disk.
+    """
+    watch(Event(step=DATA, state="running"))
+    prepared = _locked(case, store, progress, relock=relock)
+    watch(Event(step=DATA, state="done"))
+    _announce(case, prepared, watch)
+    return _assemble(case, prepared, store, progress, watch=watch)
 
 
 def stored(case: Case, progress: Progress = no_progress) -> Results:
@@ -109,22 +143,69 @@ def _locked(case: Case, store: Store, progress: Progress, *, relock: bool) -> Pr
     return prepared
 
 
-def _assemble(case: Case, prepared: Prepared, store: Store, progress: Progress, *, ask: bool = True) -> Results:
+def _announce(case: Case, prepared: Prepared, watch: Watch) -> None:
+    """Tell what there will be to do, in its order."""
+    plans = arms.plans(case, prepared.models)
+    works = {plan.name: arms.work(plan, prepared) for plan in plans if not arms.unfit(plan, prepared)}
+    for plan in plans:
+        watch(Event(step=plan.name, state="waiting", work=works.get(plan.name, Work())))
+    tuned = [plan for plan in plans if plan.name in works and approaches.named(plan.approach).tuned]
+    if case.learning_curve and tuned:
+        watch(Event(step=LEARNING_CURVE, state="waiting"))
+    if tuned:
+        watch(Event(step=SIDE_EFFECTS, state="waiting", work=_everyday(len(tuned))))
+    watch(Event(step=REPORT, state="waiting", work=Work()))
+
+
+def _everyday(tuned: int) -> Work:
+    """The everyday prompts, to each tuned model and its base."""
+    return Work(answers=2 * tuned * len(side_effects.prompts()))
+
+
+def _assemble(
+    case: Case,
+    prepared: Prepared,
+    store: Store,
+    progress: Progress,
+    *,
+    ask: bool = True,
+    watch: Watch = unwatched,
+) -> Results:
     session = arms.Session(prepared=prepared, store=store, progress=progress, ask=ask)
-    runs, skipped = arms.run_arms(case, session)
-    return assemble(case, prepared, store.locks(), runs, skipped, _further(case, session, runs))
+    runs, skipped = arms.run_arms(case, session, watch)
+    further = _further(case, session, runs, watch)
+    watch(Event(step=REPORT, state="running"))
+    return assemble(case, prepared, store.locks(), runs, skipped, further)
 
 
-def _further(case: Case, session: arms.Session, runs: Sequence[arms.ArmRun]) -> Further:
-    section, curve = case.learning_curve, None
-    if section is not None:
-        measured = learning.measure(
-            runs,
-            session,
-            shares=section.shares,
-            seeds=section.seeds,
-            worthwhile=case.goal.worthwhile_difference,
-            usd_per_example=case.money.usd_per_label,
-        )
-        curve = measured.curve if measured else None
-    return Further(learning_curve=curve, side_effects=side_effects.measure(session, runs))
+def _further(case: Case, session: arms.Session, runs: Sequence[arms.ArmRun], watch: Watch) -> Further:
+    tuned = [run for run in runs if run.result.tuned]
+    if not tuned:
+        return Further()
+    curve = _learning_curve(case, session, runs, watch)
+    watch(Event(step=SIDE_EFFECTS, state="running", work=_everyday(len(tuned))))
+    effects = side_effects.measure(session, runs)
+    watch(Event(step=SIDE_EFFECTS, state="done"))
+    return Further(learning_curve=curve, side_effects=effects)
+
+
+def _learning_curve(
+    case: Case, session: arms.Session, runs: Sequence[arms.ArmRun], watch: Watch
+) -> LearningCurve | None:
+    section = case.learning_curve
+    if section is None:
+        return None
+    watch(Event(step=LEARNING_CURVE, state="running"))
+    measured = learning.measure(
+        runs,
+        session,
+        shares=section.shares,
+        seeds=section.seeds,
+        worthwhile=case.goal.worthwhile_difference,
+        usd_per_example=case.money.usd_per_label,
+    )
+    if measured is None:
+        watch(Event(step=LEARNING_CURVE, state="skipped", reason="There are too few examples for two sizes."))
+        return None
+    watch(Event(step=LEARNING_CURVE, state="done"))
+    return measured.curve

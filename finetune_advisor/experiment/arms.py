@@ -14,11 +14,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
-from finetune_advisor import approaches, metrics, models
+from finetune_advisor import approaches, metrics
 from finetune_advisor.approaches import Approach, Bench, Fitted
 from finetune_advisor.case import ArmSection, Case
 from finetune_advisor.errors import AdvisorError, Missing, StoreProblem
 from finetune_advisor.experiment.prepare import Prepared
+from finetune_advisor.experiment.watch import Event, Watch, Work, unwatched
+from finetune_advisor.metrics.confusion import confusions
 from finetune_advisor.models import Model
 from finetune_advisor.records import (
     ArmResult,
@@ -28,6 +30,7 @@ from finetune_advisor.records import (
     Part,
     Progress,
     Reply,
+    Request,
     Score,
     Settings,
     TrainingRun,
@@ -55,15 +58,14 @@ class Plan:
     grid: tuple[Settings, ...]
 
 
-def plans(case: Case) -> list[Plan]:
+def plans(case: Case, models: Mapping[str, Model]) -> list[Plan]:
     """All arms of a case, those of one model together so that only one needs to be in memory."""
-    made = {m.name: models.create(m.provider, **{"name": m.name, **m.options}) for m in case.models}
     found = [_plan(arm, None, "") for arm in case.arms if not approaches.named(arm.approach).needs_model]
-    for name, model in made.items():
+    for name, model in models.items():
         for arm in case.arms:
-            wanted = approaches.named(arm.approach).needs_model and name in (arm.models or made)
+            wanted = approaches.named(arm.approach).needs_model and name in (arm.models or models)
             if wanted:
-                found.append(_plan(arm, model, name if len(made) > 1 else ""))
+                found.append(_plan(arm, model, name if len(models) > 1 else ""))
     return _numbered(found)
 
 
@@ -182,28 +184,42 @@ class Attempt:
         if any(example.id not in stored for example in examples):
             if not self.session.ask:
                 raise Unfinished("Not run to its end yet.", hint="finetune-advisor run goes on with it.")
-            self._ask(examples, part, stored)
+            self._ask(examples, part)
             stored = self.session.store.answers(self.key, part)
         return [stored[example.id] for example in examples]
 
-    def _ask(self, examples: Sequence[Example], part: Part, stored: Mapping[str, Stored]) -> None:
+    def _ask(self, examples: Sequence[Example], part: Part) -> None:
         model, requests = self.fitted.model, self.fitted.ask(examples)
-        done = len(stored)
-        for batch in model.batches(requests):
-            if all(request.example_id in stored for request in batch.requests):
-                continue
-            self.session.progress(f"{self.plan.name}: {part}", done, len(examples))
-            pairs = zip(batch.requests, model.answer(batch), strict=True)
-            fresh = [Stored(request=r, outcome=o) for r, o in pairs if r.example_id not in stored]
-            self.session.store.add(self.key, part, fresh)
-            done += len(fresh)
-        self.session.progress(f"{self.plan.name}: {part}", len(examples), len(examples))
+        ask(self.session, self.key, part, model, requests, f"{self.plan.name}: {part}")
 
     def scores(self, part: Part) -> list[Score]:
         """The score of each answer on a part; no answer scores 0."""
         metric = metrics.create(self.session.prepared.task.metric, **self.session.prepared.task.metric_options)
         pairs = zip(self.answers(part), self.session.prepared.parts[part], strict=True)
         return [_score(metric, stored.outcome, example) for stored, example in pairs]
+
+
+def ask(session: Session, key: str, part: Part, model: Model, requests: Sequence[Request], what: str) -> None:
+    """Ask what is not stored yet; every batch is in the store before the next one is asked.
+
+    Args:
+        session: With the store, and told about the progress.
+        key: The name under which the answers are stored.
+        part: The part of the data under which they are stored.
+        model: Who is asked.
+        requests: All requests of the part: batches are made of all, so that they are the same after an interruption.
+        what: What is being done.
+    """
+    stored = set(session.store.answers(key, part))
+    for batch in model.batches(requests):
+        if all(request.example_id in stored for request in batch.requests):
+            continue
+        session.progress(what, len(stored), len(requests))
+        pairs = zip(batch.requests, model.answer(batch), strict=True)
+        fresh = [Stored(request=r, outcome=outcome) for r, outcome in pairs if r.example_id not in stored]
+        session.store.add(key, part, fresh)
+        stored |= {each.request.example_id for each in fresh}
+    session.progress(what, len(requests), len(requests))
 
 
 def _score(metric: metrics.Metric, outcome: Reply | Failure, example: Example) -> Score:
@@ -246,15 +262,36 @@ class ArmRun:
     result: ArmResult
 
 
-def run_arm(plan: Plan, session: Session) -> ArmRun:
+def run_arm(plan: Plan, session: Session, watch: Watch = unwatched) -> ArmRun:
     """Choose on validation, answer the test split once, and sum up."""
-    attempt, choices = choose([Attempt(plan=plan, settings=settings, session=session) for settings in plan.grid])
+    attempts = [Attempt(plan=plan, settings=settings, session=session) for settings in plan.grid]
+    if session.ask:
+        watch(Event(step=plan.name, state="running", work=_work_left(attempts)))
+    attempt, choices = choose(attempts)
     if session.ask:
         session.store.touch(plan.name, session.prepared.split_hash, attempt.key)
     return ArmRun(attempt=attempt, result=_result(attempt, choices))
 
 
-def run_arms(case: Case, session: Session) -> tuple[tuple[ArmRun, ...], dict[str, str]]:
+def work(plan: Plan, prepared: Prepared) -> Work:
+    """What an arm takes at most: less where some of it is stored."""
+    settings = len(plan.grid)
+    chosen_on = settings * len(prepared.parts["validation"]) if settings > 1 else 0
+    trainings = settings if approaches.named(plan.approach).tuned else 0
+    return Work(answers=chosen_on + len(prepared.parts["test"]), trainings=trainings)
+
+
+def _work_left(attempts: Sequence[Attempt]) -> Work:
+    """What an arm takes beyond what is stored."""
+    plan, session = attempts[0].plan, attempts[0].session
+    most, count = work(plan, session.prepared), session.store.count
+    chosen_on = sum(count(each.key, "validation") for each in attempts) if len(attempts) > 1 else 0
+    tested = max(count(each.key, "test") for each in attempts)
+    trained = sum(each.training is not None for each in attempts)
+    return Work(answers=most.answers - chosen_on - tested, trainings=most.trainings - trained)
+
+
+def run_arms(case: Case, session: Session, watch: Watch = unwatched) -> tuple[tuple[ArmRun, ...], dict[str, str]]:
     """All arms of a case, and why some were skipped.
 
     Raises:
@@ -263,16 +300,20 @@ def run_arms(case: Case, session: Session) -> tuple[tuple[ArmRun, ...], dict[str
     done: list[ArmRun] = []
     skipped: dict[str, str] = {}
     first: AdvisorError | None = None
-    for plan in plans(case):
+    for plan in plans(case, session.prepared.models):
         reason = unfit(plan, session.prepared)
+        event = Event(step=plan.name, state="skipped", reason=reason)
         if not reason:
             try:
-                done.append(run_arm(plan, session))
+                done.append(run_arm(plan, session, watch))
+                event = Event(step=plan.name, state="done", result=done[-1].result)
             except (Missing, Unfinished) as error:
                 first = first or error
                 reason = f"{error.message} {error.hint}"
+                event = Event(step=plan.name, state="failed", reason=reason)
         if reason:
             skipped[plan.name] = reason
+        watch(event)
     if first and not done:
         raise first
     return tuple(done), skipped
@@ -305,6 +346,7 @@ def _result(attempt: Attempt, choices: tuple[Choice, ...]) -> ArmResult:
         format_failures=len(scores) - len(in_form) - failures,
         wrong=sum(value < 0.5 for value in in_form),
         extras=metric.extras(texts, prepared.parts["test"]),
+        confusions=confusions(metric, texts, prepared.parts["test"]),
         choices=choices,
         training=attempt.training,
         touches=attempt.session.store.touches(plan.name, prepared.split_hash),

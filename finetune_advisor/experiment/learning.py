@@ -14,6 +14,7 @@ from decimal import Decimal
 from statistics import fmean
 
 from finetune_advisor import metrics
+from finetune_advisor.case import Case
 from finetune_advisor.datasets import duplicates
 from finetune_advisor.errors import BadInput
 from finetune_advisor.experiment.arms import ArmRun, Attempt, Session, Unfinished
@@ -36,11 +37,6 @@ class Measured:
 
     curve: LearningCurve
     trainings: tuple[TrainingRun, ...]
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of all these trainings."""
-        return sum(run.seconds for run in self.trainings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +97,32 @@ def measure(
         usd_per_example=usd_per_example,
         seed=session.prepared.seed,
     )
-    return Measured(curve=curve, trainings=_trainings(trained, best))
+    trainings = _trainings(trained, best)
+    seconds = sum(run.seconds for run in trainings)
+    kept = replace(curve, gain_error=gain_error, trainings=len(trainings), training_seconds=seconds)
+    return Measured(curve=kept, trainings=trainings)
+
+
+def repriced(curve: LearningCurve, case: Case, usd_per_machine_hour: Decimal, seed: int) -> LearningCurve:
+    """The same curve where a further example, the machine, or the smallest gain that counts may have changed.
+
+    Args:
+        curve: As measured.
+        case: With what is assumed now.
+        usd_per_machine_hour: What the machine costs that trained.
+        seed: Seed of the fit's draws.
+    """
+    hours = Decimal(str(curve.training_seconds)) / 3600
+    priced = replace(
+        curve,
+        usd_per_example=case.money.usd_per_label,
+        training_usd=hours * usd_per_machine_hour if curve.trainings else None,
+    )
+    if curve.gain_error is None:
+        return priced
+    worthwhile = case.goal.worthwhile_difference
+    again = learning_curve(curve.points, arm=curve.arm, worthwhile=worthwhile, gain_error=curve.gain_error, seed=seed)
+    return replace(priced, more_helps=again.more_helps)
 
 
 def nested(examples: Sequence[Example], size: int, seed: int, *, stratified: bool) -> tuple[Example, ...]:

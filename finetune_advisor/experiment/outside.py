@@ -7,7 +7,7 @@ has no cost, and the verdict says that it is not known.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
-from finetune_advisor import metrics, plugins, questions, statistics, verdict
+from finetune_advisor import metrics, plugins, questions, statistics
 from finetune_advisor.case import (
     Case,
     DataSection,
@@ -27,12 +27,9 @@ from finetune_advisor.case import (
     TaskSection,
     UncertaintySection,
 )
-from finetune_advisor.costs import model as cost_model
-from finetune_advisor.costs import prices
+from finetune_advisor.costs.pricing import Pricing, TokenPricing
 from finetune_advisor.errors import BadInput
-from finetune_advisor.experiment.money import assume, spreads
-from finetune_advisor.experiment.results import best, compare, power_of, stated
-from finetune_advisor.experiment.stops import stops
+from finetune_advisor.experiment.weighing import compared, weigh
 from finetune_advisor.records import (
     SCHEMA_VERSION,
     ArmResult,
@@ -193,33 +190,23 @@ def judge(evidence: Path, money: Path) -> Judged:
 
 
 def _judged(measured: EvidenceFile, case: Case, today: date) -> Judged:
-    binary, clusters = _binary(measured), measured.clusters
-    arms = tuple(_result(arm, measured, binary=binary) for arm in measured.arms)
-    baseline = best([arm for arm in arms if not arm.tuned])
-    comparisons = compare(arms, baseline, binary=binary, clusters=clusters)
-    power = power_of(arms, baseline, binary=binary)
-    costs, unpriced = _costs(measured, arms, baseline, assume(case, _table(case), today))
-    task = Task(kind=measured.task.kind, metric=measured.task.metric)
-    facts = verdict.Facts(
-        task=task,
-        arms=arms,
-        comparisons=comparisons,
-        power=power,
-        costs=costs,
+    binary, entries = _binary(measured), {entry.name: entry for entry in measured.arms}
+    evidence = compared(
+        Task(kind=measured.task.kind, metric=measured.task.metric),
+        tuple(_result(arm, measured, binary=binary) for arm in measured.arms),
+        binary=binary,
         findings=tuple(Finding(**entry.model_dump()) for entry in measured.findings),
-        clusters=clusters,
-        spreads=spreads(case),
-        stops=stops(case, arms, today),
-        **stated(case),
+        clusters=measured.clusters,
     )
+    weighed = weigh(case, evidence, today, lambda arm, assumptions: _unpriced(entries[arm.name], assumptions.of(arm)))
     return Judged(
-        task=task,
-        arms=arms,
-        comparisons=comparisons,
-        power=power,
-        costs=costs,
-        unpriced=unpriced,
-        verdict=verdict.decide(facts),
+        task=evidence.task,
+        arms=evidence.arms,
+        comparisons=evidence.comparisons,
+        power=evidence.power,
+        costs=weighed.costs,
+        unpriced=weighed.unpriced,
+        verdict=weighed.verdict,
     )
 
 
@@ -276,28 +263,9 @@ def _binary(measured: EvidenceFile) -> bool:
     return all(score in (0, 1) for arm in measured.arms for score in arm.scores)
 
 
-def _costs(
-    measured: EvidenceFile,
-    arms: Sequence[ArmResult],
-    baseline: ArmResult | None,
-    assumptions: cost_model.MoneyAssumptions,
-) -> tuple[tuple[Cost, ...], dict[str, str]]:
-    unpriced = {
-        entry.name: why
-        for entry, arm in zip(measured.arms, arms, strict=True)
-        if (why := _unpriced(entry, by_token=isinstance(assumptions.of(arm), cost_model.TokenPricing)))
-    }
-    against = None if baseline is None or baseline.name in unpriced else baseline
-    priced = [cost_model.cost(arm, assumptions, against) for arm in arms if arm.name not in unpriced]
-    return tuple(priced), unpriced
-
-
-def _table(case: Case) -> prices.PriceTable:
-    return prices.load(case.folder / case.money.prices if case.money.prices else None)
-
-
-def _unpriced(arm: ArmEntry, *, by_token: bool) -> str:
+def _unpriced(arm: ArmEntry, pricing: Pricing) -> str:
     """Why an arm's cost is not known; empty where it is."""
+    by_token = isinstance(pricing, TokenPricing)
     if by_token and (arm.prompt_tokens is None or arm.completion_tokens is None):
         return "It is paid by token, and its prompt_tokens or completion_tokens are not given."
     if not by_token and arm.seconds is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -14,10 +15,14 @@ from finetune_advisor.case import Case
 from finetune_advisor.datasets import audit, documents, duplicates, load, split, tokens
 from finetune_advisor.datasets.passages import passages as cut
 from finetune_advisor.errors import BadInput, Missing, StoreProblem
+from finetune_advisor.models import Model
 from finetune_advisor.records import Example, Finding, Message, Part, Passage, Progress, Task, TaskKind
 from finetune_advisor.store import Lock
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+MARKUP = 256
+"""The most tokens that a chat template is taken to put around a message; the text itself has at most one a byte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +41,10 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A case ready to run. `test_groups` numbers the groups of near duplicates among the test examples."""
+    """A case ready to run, with its models by name.
+
+    `test_groups` numbers the groups of near duplicates among the test examples.
+    """
 
     task: Task
     parts: Mapping[Part, tuple[Example, ...]]
@@ -47,6 +55,7 @@ class Prepared:
     test_groups: tuple[int, ...]
     data_hash: str
     seed: int
+    models: Mapping[str, Model]
 
     @property
     def split_hash(self) -> str:
@@ -172,7 +181,8 @@ def prepare(case: Case, locks: Sequence[Lock], progress: Progress, *, relock: bo
     progress("data", 2, 3)
     files = {document.id: document.file for document in loaded.documents} if loaded else {}
     known = (*pool.findings, *(loaded.findings if loaded else ()))
-    window, count = _reader(case)
+    made = {m.name: models.create(m.provider, **{"name": m.name, **m.options}) for m in case.models}
+    window, count = _reader(made.values())
     found = audit.audit(parts, task, passages, files=files, known=known, context_window=window, count=count)
     findings = (*known, *found)
     progress("data", 3, 3)
@@ -186,21 +196,25 @@ def prepare(case: Case, locks: Sequence[Lock], progress: Progress, *, relock: bo
         test_groups=tuple(duplicates.groups(duplicates.prompt_texts(parts["test"]))),
         data_hash=pool.data_hash,
         seed=case.data.seed,
+        models=made,
     )
 
 
-def _reader(case: Case) -> tuple[int | None, Callable[[Example], int] | None]:
+def _reader(made: Iterable[Model]) -> tuple[int | None, Callable[[Example], int] | None]:
     """The context of the model that can read least, and how it counts; nothing where a model is not at hand."""
-    made = [models.create(m.provider, **{"name": m.name, **m.options}) for m in case.models]
     try:
         least = min(made, key=lambda model: model.context_window, default=None)
     except Missing:
         return None, None
-    if least is None:
-        return None, None
-    return least.context_window, lambda e: least.count_tokens(
-        (*e.messages, Message(role="assistant", content=e.answer))
-    )
+    return (least.context_window, partial(_length, least)) if least else (None, None)
+
+
+def _length(model: Model, example: Example) -> int:
+    """Tokens of a whole example; where it is short in any vocabulary an upper bound, for which nothing is loaded."""
+    messages = (*example.messages, Message(role="assistant", content=example.answer))
+    most = sum(len(message.content.encode("utf-8", "replace")) + MARKUP for message in messages)
+    plain = not any(message.extra for message in messages)
+    return most if plain and most * 2 <= model.context_window else model.count_tokens(messages)
 
 
 def _parts(pool: Pool, chosen: split.Split) -> dict[Part, tuple[Example, ...]]:

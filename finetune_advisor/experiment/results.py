@@ -5,33 +5,26 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import pvariance
-from typing import Any
 
 import finetune_advisor
-from finetune_advisor import metrics, questions, statistics, verdict
+from finetune_advisor import metrics
 from finetune_advisor.case import Case
-from finetune_advisor.costs import model as money
-from finetune_advisor.costs import prices
 from finetune_advisor.experiment.arms import ArmRun
-from finetune_advisor.experiment.money import assume, spreads
 from finetune_advisor.experiment.prepare import Prepared
-from finetune_advisor.experiment.prior import prior
-from finetune_advisor.experiment.stops import routes_of, stops
+from finetune_advisor.experiment.rejudging import rejudge
+from finetune_advisor.experiment.weighing import compared
 from finetune_advisor.records import (
     SCHEMA_VERSION,
     ArmAnswer,
-    ArmResult,
-    Comparison,
-    Cost,
+    Decision,
     Disagreement,
     Failure,
     LearningCurve,
-    Power,
     Provenance,
     Results,
     SideEffect,
@@ -42,6 +35,18 @@ from finetune_advisor.store import Lock
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "scikit-learn", "scipy", "numpy", "bm25s", "tiktoken")
 SHOWN_DISAGREEMENTS = 40
+
+_UNJUDGED = Verdict(
+    decision=Decision.NOT_YET,
+    headline="",
+    reasons=(),
+    flips=(),
+    next_step="",
+    cautions=(),
+    best_tuned=None,
+    best_untuned=None,
+)
+"""Stands in results that `rejudge` has not seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,142 +75,37 @@ def assemble(
         skipped: Why other arms were not run.
         further: The learning curve and the side effects.
     """
-    today = datetime.now(UTC).date()
-    weighed = _weighed(case, prepared, tuple(run.result for run in runs), today)
-    said = _said(case)
-    guess = prior(prepared.task.kind, said, examples=len(prepared.parts["train"]))
-    split = _summary(prepared, locks[-1])
-    evidence = questions.evidence(
-        arms=weighed.arms,
-        comparisons=weighed.comparisons,
-        costs=weighed.costs,
+    found = compared(
+        prepared.task,
+        tuple(run.result for run in runs),
+        binary=metrics.create(prepared.task.metric, **prepared.task.metric_options).binary,
         findings=prepared.findings,
-        task=prepared.task,
-        split=split,
-        side_effects=further.side_effects,
+        clusters=prepared.test_groups,
     )
-    return Results(
+    measured = Results(
         title=case.title,
         task=prepared.task,
         documents=prepared.documents,
         passages=len(prepared.passages),
-        split=split,
+        split=_summary(prepared, locks[-1]),
         findings=prepared.findings,
-        answered=questions.answered(said, evidence),
-        arms=weighed.arms,
+        answered=(),
+        arms=found.arms,
         skipped=skipped,
-        comparisons=weighed.comparisons,
-        power=weighed.power,
-        costs=weighed.costs,
+        comparisons=found.comparisons,
+        power=found.power,
+        costs=(),
         requests_per_month=case.money.requests_per_month,
         needed_score=case.goal.needed_score,
-        verdict=replace(weighed.verdict, prior=guess),
+        verdict=_UNJUDGED,
         disagreements=disagreements(runs, prepared),
-        provenance=_provenance(prepared, weighed.prices),
+        provenance=_provenance(prepared),
         notes=_notes(locks),
         learning_curve=further.learning_curve,
         side_effects=further.side_effects,
-        routes=routes_of(case, today),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Weighed:
-    """The arms, compared, priced and judged; `prices` is the version of the price table."""
-
-    arms: tuple[ArmResult, ...]
-    comparisons: tuple[Comparison, ...]
-    power: Power | None
-    costs: tuple[Cost, ...]
-    verdict: Verdict
-    prices: str
-
-
-def _weighed(case: Case, prepared: Prepared, arms: tuple[ArmResult, ...], today: date) -> _Weighed:
-    baseline, binary = best([arm for arm in arms if not arm.tuned]), _binary(prepared)
-    comparisons = compare(arms, baseline, binary=binary, clusters=prepared.test_groups)
-    power = power_of(arms, baseline, binary=binary)
-    table = prices.load(case.folder / case.money.prices if case.money.prices else None)
-    assumptions = assume(case, table, today)
-    costs = tuple(money.cost(arm, assumptions, baseline) for arm in arms)
-    facts = verdict.Facts(
-        task=prepared.task,
-        arms=arms,
-        comparisons=comparisons,
-        power=power,
-        costs=costs,
-        findings=prepared.findings,
         clusters=prepared.test_groups,
-        spreads=spreads(case),
-        stops=stops(case, arms, today),
-        **stated(case),
     )
-    return _Weighed(
-        arms=arms,
-        comparisons=comparisons,
-        power=power,
-        costs=costs,
-        verdict=verdict.decide(facts),
-        prices=table.version,
-    )
-
-
-def _said(case: Case) -> dict[str, object]:
-    """What the person stated, by question id; defaults are not answers."""
-    money, goal = case.money.model_dump(exclude_unset=True), case.goal.model_dump(exclude_unset=True)
-    return {**money, **goal, "goal": goal.get("kind"), **case.answers}
-
-
-def best(arms: Sequence[ArmResult]) -> ArmResult | None:
-    """The arm with the highest score; of equals the one that was listed first."""
-    return max(arms, key=lambda arm: arm.score, default=None)
-
-
-def compare(
-    arms: Sequence[ArmResult], baseline: ArmResult | None, *, binary: bool, clusters: Sequence[int]
-) -> tuple[Comparison, ...]:
-    """Each arm against the best untuned one, example by example, with Holm's correction over all of them."""
-    if baseline is None:
-        return ()
-
-    def against(arm: ArmResult) -> Comparison:
-        sides = arm.name, arm.scores, baseline.name, baseline.scores
-        return statistics.compare(*sides, binary=binary, clusters=clusters or None)
-
-    return statistics.holm([against(arm) for arm in arms if arm.name != baseline.name])
-
-
-def power_of(arms: Sequence[ArmResult], baseline: ArmResult | None, *, binary: bool) -> Power | None:
-    """What the test set can show about the best tuned arm against the baseline, or about whichever of them there is."""
-    tuned = best([arm for arm in arms if arm.tuned])
-    one, other = tuned or baseline, baseline if tuned else None
-    if one is None:
-        return None
-    return statistics.power(one.scores, other.scores if other else None, binary=binary, n=one.n)
-
-
-def _binary(prepared: Prepared) -> bool:
-    return metrics.create(prepared.task.metric, **prepared.task.metric_options).binary
-
-
-def stated(case: Case) -> dict[str, Any]:
-    """What a person stated about goal and money, by the names of `verdict.Facts`."""
-    goal, money = case.goal, case.money
-    return {
-        "requests_per_month": money.requests_per_month,
-        "goal": goal.kind,
-        "needed_score": goal.needed_score,
-        "worthwhile_difference": goal.worthwhile_difference,
-        "non_inferiority_margin": goal.non_inferiority_margin,
-        "confidence": goal.confidence,
-        "latency_seconds": goal.latency_seconds,
-        "usd_per_right_answer": money.usd_per_right_answer,
-        "usd_per_wrong_answer": money.usd_per_wrong_answer,
-        "usd_per_wrong_form": money.usd_per_wrong_form,
-        "usd_per_label": money.usd_per_label,
-        "horizon_months": money.horizon_months,
-        "discount_rate": money.discount_rate,
-    }
+    return rejudge(case, measured)
 
 
 def disagreements(runs: Sequence[ArmRun], prepared: Prepared) -> tuple[Disagreement, ...]:
@@ -263,7 +163,7 @@ def _notes(locks: Sequence[Lock]) -> tuple[str, ...]:
     return (f"The test split was locked {len(locks)} times in this case; results on earlier splits were discarded.",)
 
 
-def _provenance(prepared: Prepared, price_version: str) -> Provenance:
+def _provenance(prepared: Prepared) -> Provenance:
     return Provenance(
         schema=SCHEMA_VERSION,
         time=datetime.now(UTC),
@@ -274,7 +174,7 @@ def _provenance(prepared: Prepared, price_version: str) -> Provenance:
         seed=prepared.seed,
         data_hash=prepared.data_hash,
         split_hash=prepared.split_hash,
-        prices=price_version,
+        prices="",
     )
 
 

@@ -18,7 +18,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal, cast, get_args
 
-from finetune_advisor.experiment.arms import ArmRun, Session
+from finetune_advisor.experiment.arms import ArmRun, Session, ask
 from finetune_advisor.models import Model
 from finetune_advisor.records import Message, Part, Reply, Request, SideEffect
 from finetune_advisor.statistics import compare
@@ -150,21 +150,8 @@ def _answers(session: Session, key: str, model: Callable[[], Model], what: str) 
     if missing and not session.ask:
         return {}
     if missing:
-        _ask(session, key, model(), what)
+        ask(session, key, PART, model(), [_request(prompt) for prompt in prompts()], what)
     return session.store.answers(key, PART)
-
-
-def _ask(session: Session, key: str, model: Model, what: str) -> None:
-    stored, total = set(session.store.answers(key, PART)), len(prompts())
-    for batch in model.batches([_request(prompt) for prompt in prompts()]):
-        session.progress(what, len(stored), total)
-        if all(request.example_id in stored for request in batch.requests):
-            continue
-        pairs = zip(batch.requests, model.answer(batch), strict=True)
-        fresh = [Stored(request=r, outcome=outcome) for r, outcome in pairs if r.example_id not in stored]
-        session.store.add(key, PART, fresh)
-        stored |= {each.request.example_id for each in fresh}
-    session.progress(what, total, total)
 
 
 def _request(prompt: Prompt) -> Request:

@@ -76,7 +76,7 @@ class JsonFields:
 
     def _parse(self, text: str) -> _Parsed | None:
         try:
-            value = _loads(text)
+            value = loads(text)
             if self.fields and isinstance(value, dict):
                 value = {key: item for key, item in cast(dict[str, Any], value).items() if key in self.fields}
             return _Parsed(
@@ -86,7 +86,12 @@ class JsonFields:
             return None
 
 
-def _loads(text: str) -> Any:
+def loads(text: str) -> Any:
+    """One JSON value, be it in a Markdown fence; numbers as Decimal.
+
+    Raises:
+        ValueError: The text is no JSON.
+    """
     bare = text.strip().strip("\ufeff")
     fenced = _FENCE.fullmatch(bare)
     # Decimal keeps 1 and 1.0 equal and takes integers of any length.

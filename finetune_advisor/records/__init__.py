@@ -35,6 +35,7 @@ from finetune_advisor.records.evidence import (
     ArmResult,
     Choice,
     Comparison,
+    Confusion,
     Disagreement,
     Forecast,
     Interval,
@@ -45,7 +46,7 @@ from finetune_advisor.records.evidence import (
 )
 from finetune_advisor.records.money import Cost, Driver, Price, Route, Spread
 from finetune_advisor.records.results import Provenance, Results
-from finetune_advisor.records.verdict import ArmOdds, Decision, Odds, Prior, Swing, Verdict, Worth
+from finetune_advisor.records.verdict import ArmOdds, Decision, Odds, Prior, SignOff, Swing, Verdict, Worth
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -56,6 +57,7 @@ __all__ = [
     "Batch",
     "Choice",
     "Comparison",
+    "Confusion",
     "Cost",
     "Decision",
     "Disagreement",
@@ -85,6 +87,7 @@ __all__ = [
     "Score",
     "Settings",
     "SideEffect",
+    "SignOff",
     "SplitSummary",
     "Spread",
     "Swing",

@@ -31,12 +31,25 @@ class Choice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """One arm's answers on the test split, counted: first by what was wanted, then by what was answered.
+
+    `field` is the field of a JSON answer; empty where the whole answer is the label. What was answered is empty where
+    there was no answer in the right form.
+    """
+
+    field: str
+    counts: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArmResult:
     """One arm on the locked test split.
 
     `scores` and `example_ids` are aligned. `failures` counts calls without an answer, `format_failures` answers in
     the wrong form, `wrong` answers in the right form with a score below 0.5. Tokens and seconds are means per
-    request. `touches` says how often this arm has seen the test split, `forms` which answers had the wanted form.
+    request. `touches` says how often this arm has seen the test split, `forms` which answers had the wanted form,
+    `confusions` what was answered for what, where that can be counted.
     """
 
     name: str
@@ -64,6 +77,7 @@ class ArmResult:
     training: TrainingRun | None = None
     touches: int = 1
     forms: tuple[bool, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
     model_details: Settings = field(default_factory=dict[str, Any])
 
     @property
@@ -133,13 +147,17 @@ class Disagreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """A question of the questionnaire, with what the person said and what was measured."""
+    """A question of the questionnaire, with what the person said and what was measured.
+
+    `disagrees` says in a sentence where the two disagree; empty where they do not, or where too little was measured.
+    """
 
     section: str
     question: str
     why: str
     answer: str
     evidence: str
+    disagrees: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +184,9 @@ class LearningCurve:
     """How an arm's score grows with its training examples, measured and extrapolated.
 
     `more_helps` is True or False where the data can tell, None where not. `usd_per_example` is what a further
-    example costs, None where nobody said.
+    example costs, None where nobody said. `gain_error` is the standard error of a difference between two sizes,
+    None where it was not kept. `trainings` were done for the curve alone and took `training_seconds`, which cost
+    `training_usd`; the arm's own training is not among them.
     """
 
     arm: str
@@ -176,6 +196,10 @@ class LearningCurve:
     method: str
     more_helps: bool | None
     usd_per_example: Decimal | None
+    gain_error: float | None = None
+    trainings: int = 0
+    training_seconds: float = 0.0
+    training_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

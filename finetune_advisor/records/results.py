@@ -17,7 +17,7 @@ from finetune_advisor.records.evidence import (
     SideEffect,
 )
 from finetune_advisor.records.money import Cost, Route
-from finetune_advisor.records.verdict import Verdict
+from finetune_advisor.records.verdict import SignOff, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,11 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """All results of a case."""
+    """All results of a case.
+
+    `clusters` says which test examples belong together, in the order of the arms' scores; none where that was not
+    kept. `horizon_months` is over how many months the money counts.
+    """
 
     title: str
     task: Task
@@ -61,6 +65,9 @@ class Results:
     learning_curve: LearningCurve | None = None
     side_effects: tuple[SideEffect, ...] = ()
     routes: tuple[Route, ...] = ()
+    clusters: tuple[int, ...] = ()
+    horizon_months: int = 12
+    sign_off: SignOff | None = None
 
     @property
     def simulated(self) -> bool:

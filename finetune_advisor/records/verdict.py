@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -113,3 +114,14 @@ class Verdict:
     best_untuned: str | None
     odds: Odds | None = None
     prior: Prior | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignOff:
+    """What people decided in the end, who, and when."""
+
+    name: str
+    role: str
+    date: datetime.date
+    decision: str
+    remarks: str
