@@ -1,4 +1,4 @@
-"""The store of a case: every answer as it arrives, the locked split, and who has touched the test split.
+"""The store of a case: every answer as it arrives, the locked split, who has touched the test split, and its jobs.
 
 One SQLite file, `store.sqlite`. The schema is built by numbered migrations; a store from a newer version is
 refused and left alone. A batch of answers is written in one transaction, so a killed run leaves whole batches.
@@ -6,20 +6,22 @@ refused and left alone. A batch of answers is written in one transaction, so a k
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from finetune_advisor.errors import NoSpace, StoreProblem
-from finetune_advisor.records import Failure, Reply, Request, TrainingRun
+from finetune_advisor.records import Failure, Interval, Reply, Request, TrainingRun
 
 FILE = "store.sqlite"
 MIGRATIONS = (
@@ -38,6 +40,14 @@ MIGRATIONS = (
         arm TEXT NOT NULL, split_hash TEXT NOT NULL, fit TEXT NOT NULL, at TEXT NOT NULL,
         PRIMARY KEY (arm, split_hash, fit)
     ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE jobs (
+        id TEXT NOT NULL UNIQUE, state TEXT NOT NULL, wanted TEXT, relock INTEGER NOT NULL,
+        minutes REAL, usd TEXT, usd_per_hour TEXT NOT NULL, created TEXT NOT NULL, started TEXT NOT NULL,
+        heartbeat TEXT NOT NULL, seconds REAL NOT NULL DEFAULT 0, seconds_left REAL, pid INTEGER,
+        error TEXT NOT NULL DEFAULT '', hint TEXT NOT NULL DEFAULT '', steps TEXT NOT NULL DEFAULT '[]'
+    );
     """,
 )
 VERSION = len(MIGRATIONS)
@@ -61,6 +71,78 @@ class Lock:
     locked_at: datetime
 
 
+StepState = Literal["waiting", "running", "done", "skipped", "failed"]
+JobState = Literal["starting", "running", "paused", "cancelled", "stopped", "budget used up", "failed", "done"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a job: an arm, or what comes before and after the arms.
+
+    `doing` says what is being done, of which `done` of `total` pieces are; `seconds` were spent on the step so far and
+    `seconds_left` are estimated, None while that cannot be told. A finished arm has score, interval and `n` examples;
+    a step that was skipped or failed has a reason.
+    """
+
+    name: str
+    state: StepState = "waiting"
+    doing: str = ""
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    score: float | None = None
+    interval: Interval | None = None
+    n: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run of the case that a process of its own works on.
+
+    `wanted` is the state that somebody asked for and that is not reached yet. `minutes` and `usd` are the limits,
+    None where there is none; machine time is money at `usd_per_hour`. `seconds` were worked up to the last heartbeat,
+    by all processes that worked on it; `seconds_left` are estimated, None while that cannot be told. `pid` is for
+    information only.
+    """
+
+    id: str
+    state: JobState
+    wanted: JobState | None
+    relock: bool
+    minutes: float | None
+    usd: Decimal | None
+    usd_per_hour: Decimal
+    created: datetime
+    started: datetime
+    heartbeat: datetime
+    seconds: float
+    seconds_left: float | None
+    pid: int | None
+    error: str
+    hint: str
+    steps: tuple[Step, ...]
+
+    @property
+    def usd_spent(self) -> Decimal:
+        """The machine time so far as money."""
+        return Decimal(str(self.seconds)) / 3600 * self.usd_per_hour
+
+    @property
+    def usd_left(self) -> Decimal | None:
+        """What is left of the money limit; None where there is none."""
+        return None if self.usd is None else max(Decimal(0), self.usd - self.usd_spent)
+
+    @property
+    def seconds_limit(self) -> float | None:
+        """The tighter of both limits in seconds; None where neither binds."""
+        limits = [self.minutes * 60] if self.minutes is not None else []
+        if self.usd is not None and self.usd_per_hour:
+            limits.append(float(self.usd / self.usd_per_hour * 3600))
+        return min(limits, default=None)
+
+
 @cache
 def _codec(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
@@ -68,6 +150,15 @@ def _codec(kind: Any) -> TypeAdapter[Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _column(value: object) -> str | float | None:
+    """A value as the table of jobs keeps it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return _codec(tuple[Step, ...]).dump_json(value).decode()
+    return value if value is None or isinstance(value, int | float) else str(value)
 
 
 @contextmanager
@@ -115,15 +206,22 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
     def _migrate(self) -> None:
-        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        found = self._version()
         if found > VERSION:
             raise StoreProblem(
                 f"{self.path} was written by a newer version (store schema {found}, this program knows {VERSION}).",
                 hint="Upgrade: pip install --upgrade finetune-advisor. The file was not changed.",
             )
-        for number, script in enumerate(MIGRATIONS[found:], start=found + 1):
-            self._db.executescript(f"BEGIN IMMEDIATE;{script}PRAGMA user_version={number};COMMIT;")
+        if found < VERSION:
+            with self._transaction():
+                # Another process may have migrated it while this one waited for its turn.
+                for statement in ";".join(MIGRATIONS[self._version() :]).split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version={VERSION}")
 
     @contextmanager
     def exclusive(self) -> Generator[None]:
@@ -144,17 +242,22 @@ class Store:
         finally:
             lock.release()
 
-    def _write(self, sql: str, rows: Iterable[tuple[str | None, ...]]) -> None:
-        with _clear_errors(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany(sql, rows)
-                self._db.execute("COMMIT")
-            except BaseException:
-                # SQLite rolls back by itself when the disk is full.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
+        """All or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            # SQLite rolls back by itself when the disk is full.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _write(self, sql: str, rows: Iterable[Sequence[str | float | None]]) -> int:
+        with _clear_errors(self.path), self._transaction():
+            return self._db.executemany(sql, rows).rowcount
 
     def _read(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
         with _clear_errors(self.path):
@@ -204,3 +307,26 @@ class Store:
         """How many different fits of the arm have seen this test split."""
         rows = self._read("SELECT count(*) FROM touches WHERE arm = ? AND split_hash = ?", arm, split_hash)
         return int(rows[0][0])
+
+    def count(self, fit: str, part: str) -> int:
+        """How many answers of a fit on a part are stored."""
+        return int(self._read("SELECT count(*) FROM answers WHERE fit = ? AND part = ?", fit, part)[0][0])
+
+    def add_job(self, **values: object) -> None:
+        """Store a new job; the values are named as the fields of `Job`."""
+        names, places = ", ".join(values), ", ".join("?" * len(values))
+        self._write(f"INSERT INTO jobs ({names}) VALUES ({places})", [[_column(value) for value in values.values()]])
+
+    def change_job(self, id: str, *, among: Collection[JobState] = (), **values: object) -> bool:
+        """Change a job, where `among` names states only if it is in one of them; says whether it was changed."""
+        settings = ", ".join(f"{name} = ?" for name in values)
+        condition = f" AND state IN ({', '.join('?' * len(among))})" if among else ""
+        row = [*(_column(value) for value in values.values()), id, *among]
+        return self._write(f"UPDATE jobs SET {settings} WHERE id = ?{condition}", [row]) > 0
+
+    def jobs(self) -> list[Job]:
+        """All jobs, oldest first, as they were last stored."""
+        names = list(Job.__dataclass_fields__)
+        rows = self._read(f"SELECT {', '.join(names)} FROM jobs ORDER BY rowid")
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        return [_codec(Job).validate_python({**job, "steps": json.loads(job["steps"])}) for job in found]

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from finetune_advisor.errors import NoSpace, StoreProblem
-from finetune_advisor.records import Failure, LossPoint, Message, Reply, Request, TrainingRun, Usage
-from finetune_advisor.store import FILE, VERSION, Store, Stored
+from finetune_advisor.records import Failure, Interval, LossPoint, Message, Reply, Request, TrainingRun, Usage
+from finetune_advisor.store import FILE, MIGRATIONS, VERSION, Step, Store, Stored
 
 
 def answered(name: str, text: str = "yes") -> Stored:
@@ -43,6 +46,25 @@ def test_a_newer_store_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreProblem, match="newer version"):
         Store(tmp_path)
     assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_store_of_the_first_version_is_migrated_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE) as db:
+        db.executescript(f"{MIGRATIONS[0]} PRAGMA user_version=1;")
+        db.execute("INSERT INTO touches VALUES ('RAG', 'split', 'fit', '2026-01-01')")
+    db.close()
+    with Store(tmp_path) as store:
+        assert store.touches("RAG", "split") == 1
+        assert store.jobs() == []
+
+
+def test_many_may_open_a_new_store_at_once(tmp_path: Path) -> None:
+    def opened(_: int) -> int:
+        with Store(tmp_path) as store:
+            return len(store.jobs())
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(opened, range(40))) == {0}
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
@@ -97,3 +119,53 @@ def test_locks_and_trainings_are_kept(tmp_path: Path) -> None:
         assert store.locks()[0].locked_at.tzinfo is not None
         assert store.training("fit") == run
         assert store.training("plain") is None
+
+
+def add_job(store: Store, id: str) -> datetime:
+    now = datetime.now(UTC)
+    given = {"relock": False, "usd": Decimal("0.10"), "usd_per_hour": Decimal("1.20")}
+    store.add_job(id=id, state="starting", created=now, started=now, heartbeat=now, **given)
+    return now
+
+
+def test_jobs_come_back_as_they_were(tmp_path: Path) -> None:
+    interval = Interval(low=0.1, high=0.9, level=0.95, method="mid-P")
+    steps = (Step(name="سوال", state="done", score=0.5, interval=interval, n=9), Step(name="b", reason="no"))
+    with Store(tmp_path) as store:
+        now = add_job(store, "one")
+        add_job(store, "two")
+        assert store.change_job("one", state="running", seconds=1.5, steps=steps, pid=7, relock=True)
+    with Store(tmp_path) as store:
+        one, two = store.jobs()
+    assert (one.id, one.state, one.created, one.steps, one.pid, one.relock) == ("one", "running", now, steps, 7, True)
+    assert (two.id, two.state, two.wanted, two.steps, two.relock) == ("two", "starting", None, (), False)
+    assert (one.usd, one.usd_per_hour, one.minutes) == (Decimal("0.10"), Decimal("1.20"), None)
+
+
+def test_a_job_is_changed_only_in_the_states_that_are_named(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_job(store, "one")
+        assert not store.change_job("one", among=["running", "paused"], state="failed")
+        assert store.jobs()[0].state == "starting"
+        assert store.change_job("one", among=["running", "starting"], state="failed")
+        assert store.jobs()[0].state == "failed"
+
+
+def test_the_tighter_limit_of_a_job_binds(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_job(store, "one")
+        store.change_job("one", minutes=2, seconds=150)
+        first = store.jobs()[0]
+        store.change_job("one", minutes=9)
+        second = store.jobs()[0]
+        store.change_job("one", minutes=None, usd_per_hour=Decimal(0))
+        free = store.jobs()[0]
+    assert (first.seconds_limit, second.seconds_limit, free.seconds_limit) == (120, 300, None)
+    assert (first.usd_spent, first.usd_left) == (Decimal("0.05"), Decimal("0.05"))
+    assert (free.usd_spent, free.usd_left) == (0, Decimal("0.10"))
+
+
+def test_answers_are_counted(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.add("fit", "test", [answered("a"), answered("b")])
+        assert (store.count("fit", "test"), store.count("fit", "validation")) == (2, 0)
