@@ -15,6 +15,7 @@ from finetune_advisor.records import (
     ArmResult,
     Choice,
     Comparison,
+    Confusion,
     Cost,
     Decision,
     Disagreement,
@@ -127,6 +128,15 @@ def arm(
         seconds=0.08,
         prefill_seconds=0.05,
         model_details={"dtype": "bfloat16", "sha256": "b179c952"},
+        confusions=(
+            Confusion(
+                field="",
+                counts={
+                    "refund": {"refund": right, "": format_failures},
+                    "card": {"refund": N - right - format_failures},
+                },
+            ),
+        ),
     )
     return replace(made, **changes)
 

@@ -12,13 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune_advisor.charts import DRAW, figure
-from finetune_advisor.charts.marks import ASSUMPTION, COLOURS, SYMBOLS
-from finetune_advisor.charts.quality import pareto
+from finetune_advisor.charts.marks import ASSUMPTION, COLOURS, SYMBOLS, money_axis
+from finetune_advisor.charts.money import KINDS
+from finetune_advisor.charts.quality import ANSWERS, pareto
+from finetune_advisor.records import Confusion
 from finetune_advisor.report.blocks import Cell, Chart
 from finetune_advisor.report.build import build
+from finetune_advisor.report.confusion import confusion
 from sample_results import sample_results
 
-CHARTS = {block.kind: block for block in build(sample_results(simulated=True)) if isinstance(block, Chart)}
+RESULTS = sample_results(simulated=True)
+FOUND = Confusion(field="", counts={"warranty": {"warranty": 5, "refund": 2}, "refund": {"refund": 3, "": 1}})
+CHARTS = {
+    **{block.kind: block for block in build(RESULTS) if isinstance(block, Chart)},
+    "confusion": confusion(RESULTS, "LoRA", FOUND),
+}
 
 
 def drawn(chart: Chart) -> Any:
@@ -78,7 +86,45 @@ def test_guides_become_lines() -> None:
     assert [shape["y0"] for shape in layout["shapes"]] == [0.9]
     assert layout["annotations"][0]["text"] == "needed"
     layout = drawn(CHARTS["break_even"])["layout"]
-    assert [shape["x0"] for shape in layout["shapes"]] == [33_333_334, 480_000]
+    lines = [shape["x0"] for shape in layout["shapes"] if shape["type"] == "line"]
+    assert lines == [40_000, pytest.approx(2_777_778)]
+    strips = [(shape["x0"], shape["x1"]) for shape in layout["shapes"] if shape["type"] == "rect"]
+    assert strips[0] == (20_000, 80_000)
+    assert strips[1][0] < 2_777_778 < strips[1][1]
+
+
+def test_a_line_ends_below_the_names_of_those_on_its_left() -> None:
+    layout = drawn(replace(CHARTS["break_even"], guides={"right": 20.0, "left": 10.0}, bands={}))["layout"]
+    assert [note["text"] for note in layout["annotations"]] == ["left", "right"]
+    left, right = layout["shapes"]
+    assert left["y1"] == 1 > right["y1"]
+
+
+def test_totals_come_with_their_bands_in_the_colour_of_their_arm() -> None:
+    band, line = drawn(CHARTS["break_even"])["data"][:2]
+    assert line["name"] == "LoRA"
+    assert band["fillcolor"].startswith("rgba(213,94,0,")
+    low, total, high = band["y"][0], line["y"][0], band["y"][-1]
+    assert low < total < high
+
+
+@pytest.mark.parametrize(("usd", "tick"), [((0.02, 0.4), "$,~r"), ((-50.0, 900.0), "$,~r"), ((0.0, 25_000.0), "$~s")])
+def test_ticks_of_money_never_speak_of_thousandths(usd: tuple[float, float], tick: str) -> None:
+    assert money_axis(usd) == tick
+
+
+def test_parts_of_one_kind_share_a_colour_and_differ_in_hatching() -> None:
+    bars = drawn(CHARTS["cost_parts"])["data"]
+    monthly = drawn(next(b for b in build(RESULTS) if isinstance(b, Chart) and b.kind == "cost_parts"))["data"]
+    assert [bar["name"] for bar in bars] == ["Labour to tune", "Training"]
+    looks = [(bar["marker"]["color"], bar["marker"]["pattern"]["shape"]) for bar in monthly]
+    assert looks[0][0] == looks[1][0]
+    assert looks[0][1] != looks[1][1]
+
+
+def test_no_part_of_a_bar_has_the_colour_of_an_approach() -> None:
+    parts = {*(shade for shade, _ in KINDS.values()), ANSWERS}
+    assert not parts & {*COLOURS.values(), ASSUMPTION}
 
 
 def test_outcomes_add_up_to_the_test_examples() -> None:
@@ -185,7 +231,7 @@ def test_no_text_of_others_becomes_markup_in_a_chart(kind: str) -> None:
     """Plotly reads a few tags in labels; ours are breaks, bold names and small lines."""
     chart = next(chart for chart in CHARTS.values() if chart.kind == kind)
     hostile = "<a href='javascript:x'>y</a><script>"
-    free = ("arm", "assumption", "says", "ability")
+    free = ("arm", "assumption", "says", "ability", "part", "wanted", "answered")
     rows = tuple({key: hostile if key in free else value for key, value in each.items()} for each in chart.rows)
     text = json.dumps(json.loads(figure(replace(chart, rows=rows)).to_json()), ensure_ascii=False)
     assert "<a " not in text
@@ -227,7 +273,7 @@ def luminance(colour: str) -> float:
     return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), channels(colour), strict=True))
 
 
-@pytest.mark.parametrize("colour", [*COLOURS.values(), ASSUMPTION])
+@pytest.mark.parametrize("colour", [*COLOURS.values(), ASSUMPTION, ANSWERS, *(shade for shade, _ in KINDS.values())])
 def test_every_colour_stands_out_on_light_and_dark(colour: str) -> None:
     """WCAG 2.2, 1.4.11: at least 3 to 1 for graphics; #14171a is the report's dark page."""
     for page in ("#ffffff", "#14171a"):

@@ -37,7 +37,9 @@ from finetune_advisor.report.csv import to_csv
 from finetune_advisor.report.document import from_json, to_json
 from finetune_advisor.report.formats import percent, percent_with, points, probability, requests, seconds, usd
 from finetune_advisor.report.html import to_html
+from finetune_advisor.report.learning import learning
 from finetune_advisor.report.markdown import escape, fenced, paragraph, to_markdown
+from finetune_advisor.report.ownership import ownership
 from sample_results import HOSTILE, URDU, sample_results
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -179,17 +181,6 @@ def test_a_case_without_arms_still_makes_a_report() -> None:
     assert to_markdown(empty)
 
 
-def test_upkeep_is_in_the_break_even_chart() -> None:
-    """The lines cross where `Cost.break_even_requests` says, fixed monthly costs included."""
-    rows = next(b for b in build(RESULTS) if isinstance(b, Chart) and b.kind == "break_even").rows
-    lines = {
-        str(row["arm"]): (rows[i]["usd_total"], rows[i + 1]["usd_total"]) for i, row in enumerate(rows) if not i % 2
-    }
-    (a0, a1), (b0, b1) = ([float(str(v)) for v in ends] for ends in lines.values())
-    crossing = (a0 - b0) / ((a0 - b0) - (a1 - b1)) * float(str(rows[1]["requests"]))
-    assert crossing == pytest.approx(33_333_334, rel=1e-6)
-
-
 def test_hostile_text_never_becomes_markup(page_text: str) -> None:
     page = Page(page_text)
     assert HOSTILE in page.text
@@ -235,7 +226,9 @@ def test_a_browser_draws_it_without_network_or_complaint(tmp_path: Path, width: 
     from playwright.sync_api import sync_playwright
 
     hostile = "<img src=http://evil.example/x onerror=window.hit=1> <a href='javascript:window.hit=1'>x</a>"
-    (tmp_path / "report.html").write_text(to_html(with_first_arm(RESULTS, name=hostile), figure), encoding="utf-8")
+    results = with_first_arm(RESULTS, name=hostile)
+    charts = [block for block in flat(build(results)) if isinstance(block, Chart)]
+    (tmp_path / "report.html").write_text(to_html(results, figure), encoding="utf-8")
     said: list[str] = []
     asked: list[str] = []
     with sync_playwright() as playwright:
@@ -246,7 +239,7 @@ def test_a_browser_draws_it_without_network_or_complaint(tmp_path: Path, width: 
         page.on("request", lambda request: asked.append(request.url))
         page.goto((tmp_path / "report.html").as_uri())
         page.wait_for_selector(".chart .main-svg")
-        assert page.locator(".chart:has(.main-svg)").count() == len(get_args(ChartKind))
+        assert page.locator(".chart:has(.main-svg)").count() == len(charts)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate("window.hit") is None
         assert page.locator("svg a[href^='javascript']").count() == 0
@@ -385,3 +378,39 @@ def test_other_figures_read_well() -> None:
     assert requests(41_000, 0) == "41,000"
     assert [probability(p) for p in (1e-9, 0.0213, 0.424)] == ["<0.001", "0.021", "0.42"]
     assert [seconds(s) for s in (0.0004, 0.25, 3.14, 112.6)] == ["0.4 ms", "250 ms", "3.1 s", "1 min 53 s"]
+
+
+@pytest.mark.parametrize(("months", "said"), [(1, "first month"), (12, "first 12 months"), (36, "first 36 months")])
+def test_the_cost_of_owning_is_over_the_horizon_of_the_case(months: int, said: str) -> None:
+    results = replace(RESULTS, horizon_months=months)
+    found = ownership(results)
+    table = next(block for block in found if isinstance(block, Table))
+    chart = next(block for block in found if isinstance(block, Chart))
+    assert said in table.caption and "the horizon of this case" in table.caption
+    assert said in chart.title
+    lora = next(cost for cost in results.costs if cost.arm == "LoRA")
+    sums = {row[0]: row[-1] for row in table.rows}
+    assert sums["LoRA"] == usd(lora.usd_one_off + months * lora.usd_per_month)
+
+
+def test_what_the_trainings_of_the_learning_curve_took_is_said_as_measured() -> None:
+    curve = RESULTS.learning_curve
+    assert curve is not None
+    assert "this curve alone" not in str(learning(RESULTS))
+    spent = replace(curve, trainings=8, training_seconds=901.4, training_usd=Decimal("0.02404"))
+    results = replace(RESULTS, learning_curve=spent)
+    sentence = "the 8 trainings for this curve alone took 15 min 1 s, $0.024 at the machine's price by the hour"
+    assert f"Measured: {sentence}" in str(learning(results))
+    arms = tuple(replace(arm, simulated=arm.name == curve.arm) for arm in results.arms)
+    assert f"Simulated: {sentence}" in str(learning(replace(results, arms=arms)))
+    one = replace(results, learning_curve=replace(spent, trainings=1, training_usd=None))
+    assert "the 1 training for this curve alone took 15 min 1 s; " in str(learning(one))
+
+
+def test_results_of_the_same_schema_that_lack_what_came_later_can_be_read() -> None:
+    document = json.loads(to_json(RESULTS))
+    for name in ("clusters", "horizon_months"):
+        del document[name]
+    for name in ("gain_error", "trainings", "training_seconds", "training_usd"):
+        del document["learning_curve"][name]
+    assert from_json(json.dumps(document)) == RESULTS

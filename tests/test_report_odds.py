@@ -53,6 +53,7 @@ def test_a_report_without_the_new_facts_has_its_old_sections_and_first_page() ->
     assert sections(PLAIN) == [
         "How good is each approach?",
         "Could the differences be chance?",
+        "What is taken for what",
         "What does each approach cost?",
         "Where the approaches disagree",
         "Your answers, and the evidence",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from finetune_advisor.charts import money, quality, training
+from finetune_advisor.charts import confusion, money, quality, training
 from finetune_advisor.errors import require
 from finetune_advisor.report.blocks import Chart, ChartKind
 
@@ -39,6 +39,8 @@ DRAW: Mapping[ChartKind, Callable[[Any, Chart], None]] = {
     "learning": training.learning,
     "side_effects": training.side_effects,
     "ownership": money.ownership,
+    "cost_parts": money.cost_parts,
+    "confusion": confusion.confusion,
 }
 """What draws each kind of chart into an empty figure."""
 

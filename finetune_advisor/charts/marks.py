@@ -47,19 +47,80 @@ MODEL_MARKS = ("", "-open", "-dot", "-open-dot")
 LEGEND_ABOVE = {"y": 1.02, "yanchor": "bottom"}
 
 
-def lines_across(made: Any, chart: Chart) -> None:
-    """The chart's guides as horizontal lines."""
+def lines_across(made: Any, chart: Chart, *, left: bool = False) -> None:
+    """The chart's guides as horizontal lines, their names at one end."""
     for name, value in chart.guides.items():
-        made.add_hline(y=value, line_dash="dash", line_color=OTHER, annotation_text=plain(name))
-
-
-def lines_down(made: Any, guides: Mapping[str, float]) -> None:
-    """Guides as vertical lines, their names one below the other."""
-    for place, (name, value) in enumerate(guides.items()):
-        made.add_vline(x=value, line_dash="dash", line_color=OTHER)
+        x, side = (0, "left") if left else (1, "right")
+        made.add_hline(y=value, line_dash="dash", line_color=OTHER)
         made.add_annotation(
-            x=value, y=1, yref="paper", yshift=-18 * place, text=plain(name), showarrow=False, xanchor="left", xshift=3
+            x=x, xref="paper", xanchor=side, y=value, yanchor="bottom", text=plain(name), showarrow=False
         )
+
+
+def lines_down(made: Any, guides: Mapping[str, float], *, turn: float = math.inf) -> None:
+    """Guides as vertical lines, their names one below the other, right of the line up to `turn` and left of it after.
+
+    Each line ends under the names of those on its left, so that it runs through none of them.
+    """
+    for place, (name, value) in enumerate(sorted(guides.items(), key=lambda each: each[1])):
+        side, shift = ("left", 3) if value < turn else ("right", -3)
+        made.add_shape(
+            type="line",
+            x0=value,
+            x1=value,
+            yref="paper",
+            y0=0,
+            y1=1 - 0.06 * place,
+            line={"dash": "dash", "color": OTHER},
+        )
+        made.add_annotation(
+            x=value,
+            y=1,
+            yref="paper",
+            yshift=-18 * place,
+            text=plain(name),
+            showarrow=False,
+            xanchor=side,
+            xshift=shift,
+        )
+
+
+def money_axis(values: Iterable[float]) -> str:
+    """How the ticks of an axis of dollars are written: in full, or with k and M from a thousand on."""
+    return "$~s" if max(map(abs, values), default=0.0) >= 1_000 else "$,~r"
+
+
+def bands_down(made: Any, bands: Mapping[str, tuple[float, float]]) -> None:
+    """How uncertain vertical guides are, as shaded strips."""
+    for low, high in bands.values():
+        made.add_vrect(x0=low, x1=high, fillcolor=OTHER, opacity=0.16, line_width=0, layer="below")
+
+
+def band(made: Any, rows: Sequence[Row], places: list[float], name: str = "") -> None:
+    """The interval around a line, in its colour; in the legend only where it has a name."""
+    made.add_scatter(
+        x=[*places, *reversed(places)],
+        y=[*numbers(rows, "low"), *reversed(numbers(rows, "high"))],
+        mode="lines",
+        fill="toself",
+        fillcolor=faint(colour(rows[0])),
+        line={"width": 0},
+        name=name,
+        showlegend=bool(name),
+        hoverinfo="skip",
+    )
+
+
+def faint(code: str, share: float = 0.2) -> str:
+    """A colour that lets the page through."""
+    red, green, blue = (int(code[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{share:.2g})"
+
+
+def shaded(code: str, hatch: str) -> Mapping[str, Any]:
+    """A bar's look: muted colours and hatching tell the parts of a bar apart, bright ones belong to approaches."""
+    pattern = {"shape": hatch, "fillmode": "overlay", "fgcolor": "white", "size": 6, "solidity": 0.25}
+    return {"color": code, "pattern": pattern, "line": {"color": code, "width": 1}}
 
 
 def rows_axis(made: Any, names: Sequence[str], *, height: int = 48) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from finetune_advisor.charts.marks import (
+    LEGEND_ABOVE,
     OTHER,
     Row,
     approach_of,
@@ -23,18 +24,16 @@ from finetune_advisor.charts.marks import (
 )
 from finetune_advisor.report.blocks import Chart
 
-OUTCOMES = {
-    "right": ("#0072B2", ""),
-    "wrong": ("#D55E00", "/"),
-    "wrong form": ("#A87900", "x"),
-    "no answer": ("#7F7F7F", "."),
-}
-"""Colour and hatching of each outcome."""
+OUTCOMES = {"right": "", "wrong": "/", "wrong form": "x", "no answer": "."}
+"""Hatching of each outcome: what is right is solid."""
+
+ANSWERS = "#5F7F99"
+"""The colour of answers, whatever became of them."""
 
 
 def quality_cost(made: Any, chart: Chart) -> None:
     """Score against cost on a logarithmic axis, with the Pareto front."""
-    least = _floor(numbers(chart.rows, "usd_per_1000"))
+    least = _least(numbers(chart.rows, "usd_per_1000"))
     front = pareto(chart.rows)
     made.add_scatter(
         x=[max(least, usd) for usd in numbers(front, "usd_per_1000")],
@@ -55,11 +54,16 @@ def quality_cost(made: Any, chart: Chart) -> None:
             marker=marker(row, marks),
             hovertemplate=_quality_hover(row),
         )
-    made.update_xaxes(title="US dollars per 1,000 requests (log scale)", type="log", tickprefix="$", dtick=1)
-    made.update_xaxes(exponentformat="none", tickfont_size=12)
+    made.update_xaxes(title="USD per 1,000 requests, log scale", type="log", tickformat="$,~r", tickfont_size=12)
+    made.update_xaxes(**_few_ticks(least, max(numbers(chart.rows, "usd_per_1000"))))
     made.update_yaxes(title="Score", tickformat=".0%", range=[-0.03, 1.05])
-    lines_across(made, chart)
-    made.update_layout(height=520)
+    lines_across(made, chart, left=True)
+    made.update_layout(height=max(520, 360 + 24 * len(chart.rows)))
+
+
+def _few_ticks(low: float, high: float) -> Mapping[str, int]:
+    """As many numbers as a narrow screen has room for: on a long axis powers of ten only."""
+    return {"dtick": 1} if high > 20 * low else {"nticks": 4}
 
 
 def _interval(row: Row) -> Mapping[str, Any]:
@@ -92,9 +96,11 @@ def pareto(rows: Iterable[Row]) -> list[Row]:
     return front
 
 
-def _floor(values: Iterable[float]) -> float:
-    """Where free arms stand on a logarithmic axis: a third of the cheapest that costs anything."""
-    return min((value for value in values if value > 0), default=0.003) / 3
+def _least(values: Iterable[float]) -> float:
+    """Where a logarithmic axis starts: at the cheapest arm; free ones stand at a third of the cheapest that is not."""
+    found = list(values)
+    paid = min((value for value in found if value > 0), default=0.003)
+    return paid if min(found, default=paid) > 0 else paid / 3
 
 
 def scores(made: Any, chart: Chart) -> None:
@@ -117,16 +123,22 @@ def scores(made: Any, chart: Chart) -> None:
 
 def outcomes(made: Any, chart: Chart) -> None:
     """Stacked bars of what became of the answers."""
-    for outcome, (colour, hatch) in OUTCOMES.items():
+    for outcome, hatch in OUTCOMES.items():
         made.add_bar(
             x=numbers(chart.rows, outcome),
             y=list(range(len(chart.rows))),
             hovertext=[name_of(row) for row in chart.rows],
             orientation="h",
             name=outcome,
-            marker={"color": colour, "pattern": {"shape": hatch, "fillmode": "overlay", "fgcolor": "white", "size": 6}},
+            marker=_outcome(hatch),
             hovertemplate="<b>%{hovertext}</b><br>%{x} answers: " + outcome + "<extra></extra>",
         )
     made.update_xaxes(title="Test examples")
     rows_axis(made, [wrapped(row["arm"]) for row in chart.rows])
-    made.update_layout(barmode="stack", showlegend=True, legend_traceorder="normal", bargap=0.35)
+    made.update_layout(barmode="stack", showlegend=True, legend={"traceorder": "normal", **LEGEND_ABOVE}, bargap=0.35)
+    made.update_layout(margin_t=60)
+
+
+def _outcome(hatch: str) -> Mapping[str, Any]:
+    pattern = {"shape": hatch, "fillmode": "replace", "fgcolor": ANSWERS, "bgcolor": "rgba(0,0,0,0)", "size": 7}
+    return {"color": ANSWERS, "pattern": pattern, "line": {"color": ANSWERS, "width": 1}}

@@ -9,6 +9,7 @@ from finetune_advisor.charts.marks import (
     LEGEND_ABOVE,
     OTHER,
     Row,
+    band,
     colour,
     error_bars,
     grouped,
@@ -71,16 +72,7 @@ def _forecast(made: Any, rows: list[Row]) -> None:
     if not rows:
         return
     examples = numbers(rows, "examples")
-    made.add_scatter(
-        x=[*examples, *reversed(examples)],
-        y=[*numbers(rows, "low"), *reversed(numbers(rows, "high"))],
-        mode="lines",
-        fill="toself",
-        fillcolor=_faint(colour(rows[0])),
-        line={"width": 0},
-        name="95% interval",
-        hoverinfo="skip",
-    )
+    band(made, rows, examples, "95% interval")
     made.add_scatter(
         x=examples,
         y=numbers(rows, "score"),
@@ -89,11 +81,6 @@ def _forecast(made: Any, rows: list[Row]) -> None:
         line={"color": colour(rows[0]), "dash": "dash", "width": 3},
         hovertemplate="%{x:,} examples: %{y:.1%} expected<extra></extra>",
     )
-
-
-def _faint(code: str) -> str:
-    red, green, blue = (int(code[at : at + 2], 16) for at in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.2)"
 
 
 def side_effects(made: Any, chart: Chart) -> None:

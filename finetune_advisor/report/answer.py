@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC
 
 from finetune_advisor.records import ArmResult, Decision, Results, Verdict
-from finetune_advisor.report.blocks import Block, Bullets, Callout, CalloutKind, Details, Heading, Text
+from finetune_advisor.report.blocks import Block, Bullets, Callout, CalloutKind, Cell, Details, Heading, Text
 from finetune_advisor.report.formats import count, metric_title
 from finetune_advisor.report.summary import key_figures, next_worth, out_of_date
 
@@ -44,6 +45,18 @@ def needed(results: Results) -> dict[str, float]:
 def by_score(results: Results) -> list[ArmResult]:
     """All arms, best first."""
     return sorted(results.arms, key=lambda arm: -arm.score)
+
+
+def identity(results: Results, name: str) -> Mapping[str, Cell]:
+    """How a chart's row names an arm: what it is called, and what it is drawn like."""
+    arm = next((arm for arm in results.arms if arm.name == name), None)
+    return {"arm": label(results, name), "approach": arm.approach if arm else "", "model": arm.model if arm else ""}
+
+
+def scored(results: Results, arm: ArmResult) -> Mapping[str, Cell]:
+    """An arm's score with its interval as a chart's row."""
+    ends = {"low": arm.interval.low, "high": arm.interval.high}
+    return {**identity(results, arm.name), "n": arm.n, "score": arm.score, **ends}
 
 
 def simulated(results: Results) -> tuple[Block, ...]:

@@ -22,6 +22,8 @@ ChartKind = Literal[
     "learning",
     "side_effects",
     "ownership",
+    "cost_parts",
+    "confusion",
 ]
 CalloutKind = Literal["go", "no-go", "not-yet", "caution", "simulated"]
 
@@ -94,8 +96,8 @@ class Chart:
     """A chart's data and what it shows in words; `charts.figure` draws it.
 
     `rows` are plain values with one set of keys per kind, fit for a CSV file. `guides` are named reference
-    lines: a score on the quality charts, a number of requests on the break-even chart, what tuning most
-    likely brings on the tornado.
+    lines: a score on the quality charts, a number of requests a month on the break-even chart, what tuning most
+    likely brings on the tornado. `bands` say how uncertain a guide of the same name is.
     """
 
     kind: ChartKind
@@ -103,6 +105,7 @@ class Chart:
     rows: tuple[Mapping[str, Cell], ...]
     alt: str
     guides: Mapping[str, float] = field(default_factory=dict[str, float])
+    bands: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     tag: Literal["chart"] = field(default="chart", init=False)
 
 

@@ -6,6 +6,8 @@ from finetune_advisor.records import Results
 from finetune_advisor.report.answer import answer, question
 from finetune_advisor.report.assumptions import assumptions
 from finetune_advisor.report.blocks import Block
+from finetune_advisor.report.confusion import confusions
+from finetune_advisor.report.cost_parts import cost_parts
 from finetune_advisor.report.effects import side_effects
 from finetune_advisor.report.evidence import data, examples, limits, questionnaire
 from finetune_advisor.report.learning import learning
@@ -15,15 +17,19 @@ from finetune_advisor.report.ownership import ownership
 from finetune_advisor.report.quality import choices, quality, skipped, training
 from finetune_advisor.report.repeat import repeat
 from finetune_advisor.report.routes import routes
+from finetune_advisor.report.sign_off import sign_off
 
 SECTIONS = (
     question,
     answer,
+    sign_off,
     quality_cost,
     how_sure,
     quality,
+    confusions,
     money,
     ownership,
+    cost_parts,
     assumptions,
     routes,
     learning,

@@ -20,4 +20,8 @@ def to_csv(rows: Sequence[Mapping[str, Cell]]) -> str:
 
 
 def _safe(value: Cell) -> Cell:
-    return "'" + value if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return "'" + value if isinstance(value, str) and value.startswith(RUN) else value
+
+
+RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What makes a cell a formula, in full width too (OWASP, CSV Injection)."""

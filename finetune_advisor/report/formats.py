@@ -150,6 +150,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def about(number: float) -> str:
+    """A large number in three digits, which is as many as a forecast carries."""
+    return f"{float(f'{number:.3g}'):,.15g}"
+
+
 def seconds(value: float) -> str:
     """A time with a fitting unit."""
     if value < 1:

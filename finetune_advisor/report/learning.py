@@ -7,9 +7,9 @@ from decimal import Decimal
 from statistics import fmean
 
 from finetune_advisor.records import Forecast, LearningCurve, LearningPoint, Results
-from finetune_advisor.report.answer import label, needed
+from finetune_advisor.report.answer import label, needed, simulated_arms
 from finetune_advisor.report.blocks import Block, Cell, Chart, Heading, Table, Text
-from finetune_advisor.report.formats import DASH, count, percent, points, usd
+from finetune_advisor.report.formats import DASH, count, percent, points, seconds, usd
 
 
 def learning(results: Results) -> tuple[Block, ...]:
@@ -22,7 +22,7 @@ def learning(results: Results) -> tuple[Block, ...]:
         Text(text=" ".join((_answer(results, curve), *_target(results, curve)))),
         _chart(results, curve),
         *_forecast_table(results, curve),
-        Text(text=_made(results, curve)),
+        Text(text=" ".join((_made(results, curve), *_spent(results, curve)))),
     )
 
 
@@ -116,6 +116,17 @@ def _made(results: Results, curve: LearningCurve) -> str:
     trainings = f"{count(len(curve.points))} trainings, {seeds} {'seed' if seeds == 1 else 'different seeds'}"
     scored = f"scored on {count(_n(results, curve))} {curve.part} examples"
     return f"Measured: {trainings}, {scored}. Carried on by: {curve.method}."
+
+
+def _spent(results: Results, curve: LearningCurve) -> tuple[str, ...]:
+    """What the trainings behind the curve took; nothing where that was not kept."""
+    if not curve.trainings:
+        return ()
+    started = "Simulated" if curve.arm in simulated_arms(results) else "Measured"
+    many = "1 training" if curve.trainings == 1 else f"{count(curve.trainings)} trainings"
+    cost = "" if curve.training_usd is None else f", {usd(curve.training_usd)} at the machine's price by the hour"
+    own = "the training of the approach itself comes on top"
+    return (f"{started}: the {many} for this curve alone took {seconds(curve.training_seconds)}{cost}; {own}.",)
 
 
 def _chart(results: Results, curve: LearningCurve) -> Chart:

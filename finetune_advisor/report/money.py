@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
 
-from finetune_advisor.costs.hosting import HOURS_PER_MONTH
 from finetune_advisor.records import ArmResult, Cost, Price, Results
-from finetune_advisor.report.answer import baseline, by_score, label, needed
+from finetune_advisor.report.answer import baseline, by_score, label, needed, scored
 from finetune_advisor.report.blocks import Block, Cell, Chart, Details, Heading, Table, Text
-from finetune_advisor.report.formats import DASH, count, percent, quantity, requests, seconds, usd
+from finetune_advisor.report.break_even import break_even
+from finetune_advisor.report.formats import DASH, count, percent, requests, seconds, usd
 
 _MACHINES = "usd_per_month_machines"
 
@@ -135,99 +135,10 @@ def quality_cost(results: Results) -> tuple[Block, ...]:
 
 def _quality_cost_row(results: Results, arm: ArmResult, cost: Cost) -> Mapping[str, Cell]:
     return {
-        "arm": label(results, arm.name),
-        "approach": arm.approach,
-        "model": arm.model,
-        "n": arm.n,
-        "score": arm.score,
-        "low": arm.interval.low,
-        "high": arm.interval.high,
+        **scored(results, arm),
         "usd_per_1000": float(_usd_per_1000(results, cost)),
         "usd_per_1000_uncached": float(_usd_per_1000(results, cost, caching=False)),
     }
-
-
-def break_even(results: Results) -> tuple[Block, ...]:
-    """Total cost of the best tuned and the best untuned arm, or one sentence why there is no such chart."""
-    pair = _pair(results)
-    if pair is None:
-        return (Text(text="There is no break-even chart: it takes a tuned and an untuned arm, both with a cost."),)
-    return (
-        _totals_chart(results, *pair),
-        *(() if pair[0].break_even_requests is not None else (_never(results, pair[0]),)),
-        *_served(results, *pair),
-    )
-
-
-def _served(results: Results, *pair: Cost) -> tuple[Block, ...]:
-    """Whether the machines that were measured can answer that many requests at all."""
-    said = " ".join(filter(None, (_capacity(results, cost) for cost in pair)))
-    return (Text(text=said),) if said else ()
-
-
-def _capacity(results: Results, cost: Cost) -> str:
-    figures = {price.unit: price.value for price in cost.assumptions}
-    if "machines" not in figures:
-        return ""
-    machines, busy, each = (figures[unit] for unit in ("machines", "share_busy", "requests_per_machine_hour"))
-    named = "one machine" if machines == 1 else f"{count(float(machines))} machines"
-    text = (
-        f"“{label(results, cost.arm)}” answers at most {count(float(each))} requests an hour on one machine at the "
-        f"measured speed; the busiest hour takes {named}, busy {quantity(float(busy), 'share')} of it."
-    )
-    point = cost.break_even_requests
-    if not point:
-        return text
-    months = point / (float(each) * float(HOURS_PER_MONTH))
-    return f"{text} To pay back keeps one machine busy for {months:,.1f} months." if months >= 1 else text
-
-
-def _totals_chart(results: Results, tuned: Cost, untuned: Cost) -> Chart:
-    point, year = tuned.break_even_requests, 12 * results.requests_per_month
-    end = 2 * point if point else year or 1_000_000
-    guides = {"pays back": point, "one year": year}
-    starts = "; ".join(
-        f"{label(results, each.arm)} starts at {usd(each.usd_one_off)} and costs "
-        f"{usd(_usd_per_request(results, each) * 1000)} per 1,000, monthly upkeep included"
-        for each in (tuned, untuned)
-    )
-    return Chart(
-        kind="break_even",
-        title="When does tuning pay back?",
-        rows=tuple(_total(results, each, number) for each in (tuned, untuned) for number in (0, end)),
-        alt=(
-            f"Total cost in US dollars from 0 to {count(end)} requests. {starts}. "
-            f"Tuning pays back after: {requests(point, results.requests_per_month)}."
-        ),
-        guides={f"{name}: {count(at)}": at for name, at in guides.items() if at and at <= end},
-    )
-
-
-def _pair(results: Results) -> tuple[Cost, Cost] | None:
-    costs = {cost.arm: cost for cost in results.costs}
-    tuned = costs.get(results.verdict.best_tuned or "")
-    untuned = costs.get(results.verdict.best_untuned or "")
-    return (tuned, untuned) if tuned and untuned else None
-
-
-def _total(results: Results, cost: Cost, number: int) -> Mapping[str, Cell]:
-    arm = next((arm for arm in results.arms if arm.name == cost.arm), None)
-    return {
-        "arm": label(results, cost.arm),
-        "approach": arm.approach if arm else "",
-        "requests": number,
-        "usd_total": float(cost.usd_one_off + _usd_per_request(results, cost) * number),
-    }
-
-
-def _usd_per_request(results: Results, cost: Cost) -> Decimal:
-    """What a request costs with the month's fixed costs spread over its requests, as the break-even counts it."""
-    volume = results.requests_per_month
-    return cost.usd_per_month / volume if volume else cost.usd_per_1000 / 1000
-
-
-def _never(results: Results, tuned: Cost) -> Text:
-    return Text(text=f"“{label(results, tuned.arm)}” never pays back by cheaper answers alone.")
 
 
 def prices(results: Results) -> tuple[Block, ...]:

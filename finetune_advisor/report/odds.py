@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from finetune_advisor.records import ArmOdds, Odds, Prior, Results, Worth
-from finetune_advisor.report.answer import baseline, label
+from finetune_advisor.report.answer import baseline, identity, label
 from finetune_advisor.report.blocks import Block, Bullets, Cell, Chart, Details, Heading, Table, Text
 from finetune_advisor.report.formats import DASH, count, dollars, of_100, percent, points
 from finetune_advisor.report.summary import by_gain, worthless
@@ -101,11 +101,8 @@ def _odds_chart(results: Results, found: Odds) -> tuple[Block, ...]:
 
 
 def _odds_point(results: Results, arm: ArmOdds) -> Mapping[str, Cell]:
-    made = next((each for each in results.arms if each.name == arm.arm), None)
     return {
-        "arm": label(results, arm.arm),
-        "approach": made.approach if made else "",
-        "model": made.model if made else "",
+        **identity(results, arm.arm),
         "p_best": arm.p_best,
         "usd_net": arm.usd_net_mean,
         "low": arm.usd_net.low if arm.usd_net else None,

@@ -11,17 +11,14 @@ from finetune_advisor.report.answer import by_score, label
 from finetune_advisor.report.blocks import Block, Cell, Chart, Details, Heading, Table
 from finetune_advisor.report.formats import DASH, usd
 
-MONTHS = 12
-"""What the split is shown over, whatever the horizon of the case."""
-
 GROUPS = ("Requests", "Hosting", "Running work", "Retraining", "Set-up work", "Training", "Other")
 """What parts are put together under, in the order in which they are drawn."""
 
 
 def ownership(results: Results) -> tuple[Block, ...]:
-    """What a year of each arm costs, by kind of cost; nothing where no arm has a cost."""
+    """What each arm costs over the horizon of the case, by kind of cost; nothing where no arm has a cost."""
     costs = _ranked(results)
-    groups = [name for name in GROUPS if any(_grouped(cost).get(name) for cost in costs)]
+    groups = [name for name in GROUPS if any(_grouped(cost, results.horizon_months).get(name) for cost in costs)]
     if not groups:
         return ()
     return (
@@ -56,17 +53,19 @@ def _fixed_group(part: Part) -> str:
     return "Running work" if monthly else "Set-up work"
 
 
-def _over_a_year(name: str, value: Decimal) -> Decimal:
-    part = PARTS.get(name)
-    return value * MONTHS if part and part.when == "month" else value
-
-
-def _grouped(cost: Cost) -> Mapping[str, Decimal]:
-    """Dollars over a year by group."""
+def _grouped(cost: Cost, months: int) -> Mapping[str, Decimal]:
+    """Dollars over so many months by group."""
     found: dict[str, Decimal] = {}
     for name, value in cost.parts.items():
-        found[group(name)] = found.get(group(name), Decimal(0)) + _over_a_year(name, value)
+        part = PARTS.get(name)
+        whole = value * months if part and part.when == "month" else value
+        found[group(name)] = found.get(group(name), Decimal(0)) + whole
     return found
+
+
+def _horizon(results: Results) -> str:
+    months = results.horizon_months
+    return "month" if months == 1 else f"{months} months"
 
 
 def _table(results: Results, costs: list[Cost], groups: list[str]) -> Table:
@@ -74,12 +73,13 @@ def _table(results: Results, costs: list[Cost], groups: list[str]) -> Table:
         columns=("Arm", *groups, "In all"),
         rows=tuple(_row(results, cost, groups) for cost in costs),
         align="l" + "r" * (len(groups) + 1),
-        caption=f"US dollars over the first {MONTHS} months, not discounted, best score first",
+        caption=f"US dollars over the first {_horizon(results)}, the horizon of this case; not discounted, best score "
+        "first",
     )
 
 
 def _row(results: Results, cost: Cost, groups: list[str]) -> tuple[str, ...]:
-    found = _grouped(cost)
+    found = _grouped(cost, results.horizon_months)
     values = (found.get(name, Decimal(0)) for name in groups)
     return (
         label(results, cost.arm),
@@ -89,17 +89,18 @@ def _row(results: Results, cost: Cost, groups: list[str]) -> tuple[str, ...]:
 
 
 def _chart(results: Results, costs: list[Cost], groups: list[str]) -> Chart:
-    said = "; ".join(f"{label(results, cost.arm)} {usd(sum(_grouped(cost).values(), Decimal(0)))}" for cost in costs)
+    sums = {cost.arm: sum(_grouped(cost, results.horizon_months).values(), Decimal(0)) for cost in costs}
+    said = "; ".join(f"{label(results, arm)} {usd(value)}" for arm, value in sums.items())
     return Chart(
         kind="ownership",
-        title=f"Cost of the first {MONTHS} months by kind",
+        title=f"Cost of the first {_horizon(results)} by kind",
         rows=tuple(_bar(results, cost, groups) for cost in costs),
         alt=f"Stacked bars of {', '.join(groups).lower()}. In all: {said}.",
     )
 
 
 def _bar(results: Results, cost: Cost, groups: list[str]) -> Mapping[str, Cell]:
-    found = _grouped(cost)
+    found = _grouped(cost, results.horizon_months)
     return {"arm": label(results, cost.arm), **{name: float(found.get(name, 0)) for name in groups}}
 
 

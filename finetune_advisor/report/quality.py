@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from finetune_advisor.records import ArmResult, Comparison, LossPoint, Results, Settings, TrainingRun
-from finetune_advisor.report.answer import baseline, by_score, label, needed
+from finetune_advisor.report.answer import baseline, by_score, identity, label, needed, scored
 from finetune_advisor.report.blocks import Block, Bullets, Cell, Chart, Heading, Table, Text
 from finetune_advisor.report.formats import DASH, count, percent, percent_with, points, probability, seconds
 
@@ -74,22 +74,10 @@ def scores_chart(results: Results) -> Chart:
     return Chart(
         kind="scores",
         title="Score of each arm with its 95% interval",
-        rows=tuple(_arm_row(results, arm) for arm in arms),
+        rows=tuple(scored(results, arm) for arm in arms),
         alt=f"Dots with intervals, best first: {said}.",
         guides=needed(results),
     )
-
-
-def _arm_row(results: Results, arm: ArmResult) -> Mapping[str, Cell]:
-    return {
-        "arm": label(results, arm.name),
-        "approach": arm.approach,
-        "model": arm.model,
-        "n": arm.n,
-        "score": arm.score,
-        "low": arm.interval.low,
-        "high": arm.interval.high,
-    }
 
 
 def outcomes_chart(results: Results) -> Chart:
@@ -105,7 +93,7 @@ def outcomes_chart(results: Results) -> Chart:
 
 def _outcome_row(results: Results, arm: ArmResult) -> Mapping[str, Cell]:
     return {
-        "arm": label(results, arm.name),
+        **identity(results, arm.name),
         "right": arm.n - arm.wrong - arm.format_failures - arm.failures,
         "wrong": arm.wrong,
         "wrong form": arm.format_failures,

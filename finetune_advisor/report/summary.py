@@ -78,6 +78,12 @@ def _prices(results: Results) -> Iterator[KeyFigure]:
             value=day(hold_until(first)),
             note=f"{STALE_DAYS} days after the oldest of them was checked, on {day(first)}.",
         )
+    elif results.costs:
+        yield KeyFigure(
+            name="How long the prices hold",
+            value="not known",
+            note="None of them comes from a dated source: they were given by you, measured here, or assumed.",
+        )
 
 
 def _overruled(odds: Odds, decision: Decision) -> Iterator[Block]:
