@@ -17,13 +17,16 @@ from finetune_advisor.costs.estimate import (
     Range,
     estimate,
     mean_and_longest,
-    probed,
 )
 from finetune_advisor.costs.gpus import THIS_MACHINE, Machine
 from finetune_advisor.costs.probed import Probe
 from finetune_advisor.errors import BadInput, Missing
 
 GIB = 2**30
+
+
+def probed(options: EstimateOptions, probe: Probe) -> Estimate:
+    return estimate(replace(options, probe=probe))
 
 
 def made(**changes: Any) -> Estimate:
@@ -235,7 +238,7 @@ def test_the_datas_lengths_become_options() -> None:
 
 def test_a_probe_replaces_the_guess_and_narrows_it() -> None:
     options = EstimateOptions(model="smollm2-135m", tokens=10_000)
-    after = estimate(replace(options, probe=Probe(tokens_per_second=500, peak_gib=2.5)))
+    after = probed(options, Probe(tokens_per_second=500, peak_gib=2.5))
     assert (after.tokens_per_second.likely, after.peak_gib.likely) == (500, 2.5)
     assert after.seconds is not None
     assert after.seconds.likely == pytest.approx(20)
@@ -254,7 +257,7 @@ def test_a_probe_that_saw_less_is_trusted_less() -> None:
         replace(whole, scaled=True, spread=1.2),
         replace(whole, shortened=True),
     )
-    widths = [width(estimate(replace(options, probe=each)).tokens_per_second) for each in probes]
+    widths = [width(probed(options, each).tokens_per_second) for each in probes]
     assert widths == sorted(set(widths))
     assert widths[1] < width(estimate(options).tokens_per_second)
 
