@@ -67,7 +67,8 @@ def check(text: str, folder: Path, *, inside: bool = False) -> Case:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(_counted(part) for part in first["loc"]) or "the file"
-        raise BadInput(f"{path}: {where}: {first['msg']}.", hint="The README explains every key.") from error
+        what = first["msg"].removeprefix("Value error, ")
+        raise BadInput(f"{path.name}: {where}: {what}.", hint="The README explains every key.") from error
     if inside:
         _check_inside(case)
     _check_names(case)

@@ -194,11 +194,15 @@ def load(override: Path | None = None) -> PriceTable:
     Raises:
         BadInput: The file cannot be read or a row in it is not usable.
     """
-    shipped = (files("finetune_advisor.costs") / "prices.toml").read_text(encoding="utf-8")
-    rows = _rows(shipped, "prices.toml", basis="source")
-    if override is not None:
-        rows += _rows(_read(override), str(override), basis="user")
-    return PriceTable(tuple(rows))
+    if override is None:
+        return _shipped()
+    return PriceTable((*_shipped().rows, *_rows(_read(override), str(override), basis="user")))
+
+
+@cache
+def _shipped() -> PriceTable:
+    text = (files("finetune_advisor.costs") / "prices.toml").read_text(encoding="utf-8")
+    return PriceTable(tuple(_rows(text, "prices.toml", basis="source")))
 
 
 _Amount = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]

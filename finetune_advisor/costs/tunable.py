@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -117,14 +118,19 @@ class _File(BaseModel):
     route: list[_Row]
 
 
-def _table(override: Path | None) -> list[_Dated]:
-    shipped = (files("finetune_advisor.costs") / "tunable.toml").read_text(encoding="utf-8")
-    rows = _rows(shipped, "tunable.toml")
+@cache
+def _shipped() -> Sequence[_Dated]:
+    text = (files("finetune_advisor.costs") / "tunable.toml").read_text(encoding="utf-8")
+    return _rows(text, "tunable.toml")
+
+
+def _table(override: Path | None) -> Sequence[_Dated]:
+    rows = _shipped()
     if override is None:
         return rows
     own = _rows(_read(override), str(override))
     replaced = {(row.route.base, row.route.provider) for row in own}
-    return [row for row in rows if not _is_replaced(row.route, replaced)] + own
+    return [*(row for row in rows if not _is_replaced(row.route, replaced)), *own]
 
 
 def _is_replaced(route: Route, replaced: Iterable[tuple[str, str]]) -> bool:
