@@ -72,6 +72,16 @@ def test_running_again_asks_nothing(tmp_path: Path) -> None:
     assert all(arm.touches == 1 for arm in second.arms)
 
 
+def test_a_changed_instruction_asks_the_prompted_arms_again_and_trains_nothing(tmp_path: Path) -> None:
+    folder = write_case(tmp_path / "c")
+    before = {arm.approach: arm for arm in run(folder).arms}
+    case.edit(folder, {"task.instruction": "Be brief."})
+    after = {arm.approach: arm for arm in run(folder).arms}
+    assert before["tuned"].touches == after["tuned"].touches == 1
+    assert before["tuned"].training == after["tuned"].training
+    assert after["zero_shot"].touches == after["few_shot"].touches == 2
+
+
 def test_a_changed_arm_touches_the_test_split_again(tmp_path: Path) -> None:
     only = '[[arms]]\napproach = "few_shot"\nsettings = { shots = 2 }\n'
     folder = write_case(tmp_path / "c", arms=only)

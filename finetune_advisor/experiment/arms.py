@@ -142,13 +142,18 @@ class Attempt:
             "approach": self.plan.approach,
             "options": self.options,
             "model": dict(self.plan.model.describe()) if self.plan.model else {},
-            "task": asdict(prepared.task),
+            "task": asdict(replace(prepared.task, instruction="") if self._unasked else prepared.task),
             "train": digest(e.id for e in prepared.parts["train"]),
             "validation": digest(e.id for e in prepared.parts["validation"]) if approach.tuned else "",
             "passages": digest(p.id + p.text for p in prepared.passages) if approach.needs_documents else "",
             "seed": prepared.seed,
         }
         return json.dumps(facts, sort_keys=True, ensure_ascii=False, default=str)
+
+    @property
+    def _unasked(self) -> bool:
+        """Whether the arm never sees the instruction: a tuned model knows the form, a classifier reads no prompt."""
+        return self.approach.tuned or not self.approach.needs_model
 
     @cached_property
     def key(self) -> str:
