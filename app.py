@@ -1,4 +1,4 @@
-"""The Streamlit app's router. Run it with: finetune-advisor app CASE."""
+"""The Streamlit app's router. Run it with: finetune-advisor app [FOLDER]."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ EACH_PARAGRAPH_IN_ITS_OWN_DIRECTION = """<style>
 st.set_page_config(page_title="Should we fine-tune?", page_icon="⚖️", layout="wide")
 st.html(EACH_PARAGRAPH_IN_ITS_OWN_DIRECTION)
 st.navigation(
-    [
-        st.Page(PAGES / "overview.py", title="Verdict", icon=":material/balance:", default=True),
-        st.Page(PAGES / "data.py", title="Data", icon=":material/dataset:"),
-        st.Page(PAGES / "scores.py", title="Results", icon=":material/monitoring:", url_path="results"),
-        st.Page(PAGES / "examples.py", title="Examples", icon=":material/compare:"),
-        st.Page(PAGES / "report.py", title="Report", icon=":material/description:"),
-    ]
+    {
+        "": [st.Page(PAGES / "home.py", title="Cases", icon=":material/home:", default=True)],
+        "The walk": [
+            st.Page(PAGES / "use_case.py", title="1 Use case", icon=":material/flag:", url_path="use-case"),
+            st.Page(PAGES / "data.py", title="2 Data", icon=":material/dataset:"),
+            st.Page(PAGES / "alternatives.py", title="3 Alternatives", icon=":material/alt_route:"),
+            st.Page(PAGES / "experiments.py", title="Experiments", icon=":material/science:"),
+            st.Page(PAGES / "costs.py", title="4 Costs", icon=":material/payments:"),
+            st.Page(PAGES / "benefits.py", title="5 Benefits", icon=":material/monitoring:"),
+            st.Page(PAGES / "examples.py", title="Examples", icon=":material/compare:"),
+            st.Page(PAGES / "verdict.py", title="6 Verdict", icon=":material/balance:"),
+            st.Page(PAGES / "how.py", title="7 How", icon=":material/checklist:"),
+        ],
+    }
 ).run()

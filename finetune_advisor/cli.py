@@ -11,7 +11,8 @@ import errno
 import json
 import sys
 from collections.abc import Callable, Generator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,12 @@ from finetune_advisor.errors import AdvisorError, BadInput, NoSpace
 
 if TYPE_CHECKING:
     from finetune_advisor.case import Case
-    from finetune_advisor.costs.estimate import Estimate, Range
+    from finetune_advisor.costs.estimate import Estimate, EstimateOptions, Range
     from finetune_advisor.records import Progress, Results, Verdict
 
-EXIT_CODES = """Exit codes: 0 done; 1 the audit found errors (check); 2 bad input or option; 3 a library or model is
-missing; 4 the store is newer, in use, or no longer fits the data; 5 the disk is full; 130 interrupted."""
+EXIT_CODES = """Exit codes: 0 done; 1 the audit found errors (check); 2 bad input or option; 3 a library, model or
+browser is missing; 4 the store is newer, in use, or no longer fits the data; 5 the disk is full; 6 the budget
+is used up, or the run was paused or cancelled from elsewhere; 130 interrupted."""
 
 folder_argument = click.argument("folder", type=click.Path(path_type=Path), metavar="CASE")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
@@ -126,34 +128,57 @@ def check(ctx: click.Context, folder: Path, as_json: bool) -> None:
 @main.command()
 @folder_argument
 @click.option("--relock", is_flag=True, help="Lock a new test split because the data changed; the report says so.")
+@click.option("--minutes", type=float, help="The most time that this run may take.")
+@click.option("--usd", type=float, help="The most that its machine time may cost, at the price of the case.")
 @json_option
-def run(folder: Path, relock: bool, as_json: bool) -> None:
+def run(folder: Path, relock: bool, minutes: float | None, usd: float | None, as_json: bool) -> None:
     """Run all arms of a case, or go on where a run was stopped, and write the report."""
-    _run(folder, relock=relock, as_json=as_json)
+    most = None if usd is None else Decimal(str(usd))
+    _run(folder, as_json=as_json, relock=relock, minutes=minutes, usd=most)
 
 
-def _run(folder: Path, *, relock: bool, as_json: bool) -> None:
-    from finetune_advisor import case, experiment
+def _run(folder: Path, *, as_json: bool, **limits: Any) -> None:
+    from finetune_advisor import case, jobs
 
     loaded = case.read(folder)
     with _progress(as_json) as progress:
-        results = experiment.run(loaded, progress, relock=relock)
-    _write_reports(loaded, results)
+        results = jobs.run(loaded, progress, **limits)
     _print_results(loaded, results, as_json)
 
 
 @main.command()
 @folder_argument
+@click.option("--pdf", is_flag=True, help="Write report.pdf too; needs Chrome, Chromium or Edge.")
+@click.option("--docx", is_flag=True, help="Write report.docx too; its charts need Chrome, Chromium or Edge.")
 @json_option
-def report(folder: Path, as_json: bool) -> None:
+def report(folder: Path, pdf: bool, docx: bool, as_json: bool) -> None:
     """Write the report again from what is stored; nothing is run."""
-    from finetune_advisor import case, experiment
+    from finetune_advisor import case, charts, experiment
+    from finetune_advisor.report import files
 
     loaded = case.read(folder)
     with _progress(as_json) as progress:
         results = experiment.stored(loaded, progress)
-    _write_reports(loaded, results)
+    files.write(loaded.reports, results, charts.figure)
+    if pdf:
+        _write_pdf(loaded)
+    if docx:
+        _write_docx(loaded, results)
     _print_results(loaded, results, as_json)
+
+
+def _write_pdf(loaded: Case) -> None:
+    from finetune_advisor.report.pdf import to_pdf
+
+    text = (loaded.reports / "report.html").read_text(encoding="utf-8")
+    (loaded.reports / "report.pdf").write_bytes(to_pdf(text))
+
+
+def _write_docx(loaded: Case, results: Results) -> None:
+    from finetune_advisor.charts.pictures import pictures
+    from finetune_advisor.report.docx import to_docx
+
+    (loaded.reports / "report.docx").write_bytes(to_docx(results, pictures))
 
 
 @main.command()
@@ -164,7 +189,7 @@ def demo(folder: Path, as_json: bool) -> None:
     from finetune_advisor import case
 
     case.sample(folder)
-    _run(folder, relock=False, as_json=as_json)
+    _run(folder, as_json=as_json)
 
 
 @main.command()
@@ -178,25 +203,41 @@ def demo(folder: Path, as_json: bool) -> None:
 @click.option("--checkpointing", type=bool, default=True, show_default=True, help="Recompute layers: yes or no.")
 @click.option("--packing", is_flag=True, help="Examples share rows, so that nothing is padded.")
 @click.option("--optimizer", default="adamw", show_default=True, help="adamw, adamw-fp32, adamw-8bit or paged.")
-@click.option("--gpu", default="A100-80", show_default=True, help="The card; an unknown one lists the known.")
+@click.option(
+    "--gpu", help="The card; an unknown one lists the known. Left out: A100-80, or this machine with --probe."
+)
+@click.option("--usd-per-hour", type=float, help="What an hour of one card costs you, instead of the prices seen.")
+@click.option("--probe", is_flag=True, help="Measure this machine for some seconds first.")
 @click.option("--gpus", default=1, show_default=True, help="How many cards.")
 @click.option("--tokens", type=int, help="Tokens to train on over all epochs; without it no time and no money.")
 @click.option("--data", type=EXISTING, help="Training examples to count instead: their tokens, mean and longest.")
 @click.option("--epochs", default=3, show_default=True, help="Passes over the examples of --data.")
 @json_option
-def estimate(as_json: bool, data: Path | None, epochs: int, **options: Any) -> None:
+def estimate(as_json: bool, data: Path | None, epochs: int, probe: bool, gpu: str | None, **options: Any) -> None:
     """Estimate memory, time and money of a fine-tuning before anything is run.
 
     Each figure is a range that holds nine times in ten; the assumptions are listed below it.
     """
     from finetune_advisor.costs.estimate import EstimateOptions
     from finetune_advisor.costs.estimate import estimate as estimated
+    from finetune_advisor.costs.gpus import THIS_MACHINE
 
-    found = estimated(EstimateOptions(**options | (_counted(data, epochs, options["seq"]) if data else {})))
+    counted = _counted(data, epochs, options["seq"]) if data else {}
+    learnt = counted.pop("learnt", 1.0)
+    wanted = EstimateOptions(**options | counted, gpu=gpu or (THIS_MACHINE if probe else "A100-80"))
+    found = estimated(_probed(wanted, learnt, quiet=as_json) if probe else wanted)
     if as_json:
         click.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
         return
     _print_estimate(found)
+
+
+def _probed(wanted: EstimateOptions, learnt: float, *, quiet: bool) -> EstimateOptions:
+    """With what this machine does in some seconds of such a training."""
+    from finetune_advisor.tuning.probe import measure
+
+    with _progress(quiet) as progress:
+        return replace(wanted, probe=measure(wanted, learnt=learnt, progress=progress))
 
 
 @main.command()
@@ -217,30 +258,33 @@ def verdict(evidence: Path, money: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="[CASE]", default=Path("demo"))
+@click.argument("folder", type=click.Path(path_type=Path), metavar="[FOLDER]", default=Path("cases"))
 @click.option("--port", default=8501, show_default=True, help="Port to listen on.")
 @click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--headless", is_flag=True, help="Do not open a browser.")
 @json_option
 def app(folder: Path, port: int, address: str, headless: bool, as_json: bool) -> None:
-    """Open the app on a case; the sample case, if there is none."""
+    """Open the app: on a folder of cases (./cases unless named), or on one case."""
     import os
     import subprocess
 
     import finetune_advisor
-    from finetune_advisor import case
+    from finetune_advisor.case import FILE
     from finetune_advisor.errors import require
 
     require("streamlit", extra="app")
-    if not (folder / case.FILE).exists():
-        case.sample(folder)
+    folder = folder.resolve()
+    is_case = (folder / FILE).exists()
     package = Path(finetune_advisor.__file__).parent
     script = next(p for p in (package / "streamlit_app" / "app.py", package.parent / "app.py") if p.exists())
-    _say({"url": f"http://{address}:{port}", "case": str(folder)}, as_json, f"Open http://{address}:{port}")
+    _say({"url": f"http://{address}:{port}", "folder": str(folder)}, as_json, f"Open http://{address}:{port}")
     command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
     command += [f"--server.address={address}", f"--server.headless={str(headless).lower()}"]
-    command += ["--browser.gatherUsageStats=false"]
-    environment = {**os.environ, "FINETUNE_ADVISOR_CASE": str(folder.resolve())}
+    command += ["--browser.gatherUsageStats=false", "--client.toolbarMode=minimal"]
+    command += ["--server.fileWatcherType=none", "--runner.magicEnabled=false"]
+    environment = {**os.environ, "FINETUNE_ADVISOR_CASES": str(folder.parent if is_case else folder)}
+    if is_case:
+        environment["FINETUNE_ADVISOR_CASE"] = folder.name
     sys.exit(subprocess.run(command, env=environment, check=False).returncode)
 
 
@@ -292,14 +336,21 @@ def _print_findings(findings: Any, lines: tuple[str, ...]) -> None:
 
 
 def _counted(data: Path, epochs: int, seq: int) -> dict[str, Any]:
-    """What the examples themselves say, cut at `seq`: tokens over all epochs, their mean and the longest."""
+    """What the examples themselves say, cut at `seq`: tokens over all epochs, their mean, the longest, those learnt."""
     from finetune_advisor.costs.estimate import mean_and_longest
     from finetune_advisor.datasets import load, tokens
 
     counter = tokens.encoding()
-    lengths = [tokens.chat_tokens(example, counter) for example in load.load(data).examples]
+    examples = load.load(data).examples
+    lengths = [tokens.chat_tokens(example, counter) for example in examples]
     mean, longest = mean_and_longest(lengths, seq)
-    return {"tokens": epochs * sum(min(length, seq) for length in lengths), "mean_tokens": mean, "seq": longest}
+    learnt = sum(counter.count(example.answer) for example in examples) / max(1, sum(lengths))
+    return {
+        "tokens": epochs * sum(min(length, seq) for length in lengths),
+        "mean_tokens": mean,
+        "seq": longest,
+        "learnt": min(1.0, max(learnt, 0.001)),
+    }
 
 
 def _print_estimate(found: Estimate) -> None:
@@ -308,13 +359,9 @@ def _print_estimate(found: Estimate) -> None:
     need = "fits" if found.fits else "DOES NOT FIT"
     click.echo(f"Peak memory: {_range(found.peak_gib, 'GiB')}; a card with {found.card_gib.likely:.1f} GiB: {need}")
     click.echo(f"Speed: {_range(found.tokens_per_second, 'tokens/s')}")
-    if found.seconds and found.usd:
-        low, likely, high = (f"{seconds / 3600:.2f}" for seconds in asdict(found.seconds).values())
-        click.echo(f"Time: {likely} hours ({low} to {high})")
-        low, likely, high = (f"${usd:,.2f}" for usd in asdict(found.usd).values())
-        click.echo(f"Money: {likely} ({low} to {high})")
-    else:
-        click.echo("Give --tokens for time and money.")
+    rate = found.answering_tokens_per_second
+    click.echo(f"Answering: {_range(found.answering_gib, 'GiB')}" + (f", {_range(rate, 'tokens/s')}" if rate else ""))
+    _print_spent(found)
     click.echo("Memory by part: " + ", ".join(f"{name} {gib:.2f}" for name, gib in found.parts_gib.items()) + " GiB")
     for warning in found.warnings:
         click.echo(f"Warning: {warning}")
@@ -322,18 +369,21 @@ def _print_estimate(found: Estimate) -> None:
         click.echo(f"- {assumption}")
 
 
+def _print_spent(found: Estimate) -> None:
+    if not found.seconds:
+        click.echo("Give --tokens or --data for time and money.")
+        return
+    low, likely, high = (f"{seconds / 3600:.2f}" for seconds in asdict(found.seconds).values())
+    click.echo(f"Time: {likely} hours ({low} to {high})")
+    if not found.usd:
+        click.echo("Give --usd-per-hour for money.")
+        return
+    low, likely, high = (f"${usd:,.2f}" for usd in asdict(found.usd).values())
+    click.echo(f"Money: {likely} ({low} to {high})")
+
+
 def _range(figure: Range, unit: str) -> str:
     return f"{figure.likely:,.4g} {unit} ({figure.low:,.4g} to {figure.high:,.4g})"
-
-
-def _write_reports(case: Case, results: Results) -> None:
-    from finetune_advisor import charts
-    from finetune_advisor.report import document, html, markdown
-
-    case.reports.mkdir(parents=True, exist_ok=True)
-    (case.reports / "report.html").write_text(html.to_html(results, charts.figure), encoding="utf-8")
-    (case.reports / "report.md").write_text(markdown.to_markdown(results), encoding="utf-8")
-    (case.reports / "results.json").write_text(document.to_json(results), encoding="utf-8")
 
 
 def _print_results(case: Case, results: Results, as_json: bool) -> None:

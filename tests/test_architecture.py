@@ -19,8 +19,9 @@ ORDER = [
     {"retrieval", "tuning"},
     {"approaches"},
     {"case"},
-    {"experiment", "report"},
-    {"charts", "jobs"},
+    {"experiment", "report", "workspace"},
+    {"charts", "recipes"},
+    {"jobs"},
     {"cli", "pages"},
     {"__main__"},
 ]

@@ -189,7 +189,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_case(tmp_path / "c", model=FAKE, arms='[[arms]]\napproach = "zero_shot"\n')
     assert call("run", folder).exit_code == 0
     (folder / "report" / "report.html").unlink()
-    (folder / "report" / "report.html").symlink_to("/dev/full")
+    (folder / "report" / "report.html.part").symlink_to("/dev/full")
     refused(call("report", folder), 5, "disk is full")
 
 
@@ -197,7 +197,7 @@ def test_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("finetune_advisor.experiment.run", interrupt)
+    monkeypatch.setattr("finetune_advisor.experiment.run_held", interrupt)
     result = call("run", write_case(tmp_path / "c"))
     assert result.exit_code == 130
     assert "run again to go on" in result.stderr

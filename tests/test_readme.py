@@ -47,7 +47,7 @@ def test_the_key_table_is_complete() -> None:
     sections = {
         "task": case.TaskSection, "data": case.DataSection, "models": case.ModelSection, "arms": case.ArmSection,
         "goal": case.GoalSection, "money": case.MoneySection, "uncertainty": case.UncertaintySection,
-        "learning_curve": case.LearningCurveSection,
+        "learning_curve": case.LearningCurveSection, "sign_off": case.SignOffSection,
     }  # fmt: skip
     rows = re.findall(r"^\| `\[+(\w+)\]+ ?([^|]*)\|", README, re.MULTILINE)
     for name, section in sections.items():

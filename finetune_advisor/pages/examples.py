@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from finetune_advisor.pages.draw import COLOURS, draw
-from finetune_advisor.pages.results import latest
+from finetune_advisor.pages.shell import nothing_run, onward, opened, results
 from finetune_advisor.records import Disagreement, Results
 from finetune_advisor.report.answer import simulated, simulated_arms
 from finetune_advisor.report.blocks import ExampleCard
@@ -40,7 +40,12 @@ def _show(results: Results, found: list[Disagreement]) -> None:
     draw(ExampleCard(disagreement=each, simulated=pretended) for each in found[start : start + PER_PAGE])
 
 
-loaded = latest()
+case = opened()
 st.title("Where the approaches disagree", anchor=False)
-draw(simulated(loaded))
-_show(loaded, _chosen(loaded))
+found = results(case)
+if found is None:
+    nothing_run()
+else:
+    draw(simulated(found))
+    _show(found, _chosen(found))
+onward("Benefits")

@@ -1,0 +1,159 @@
+"""The questions of a step as fields. An answer goes into `case.toml` when it is given; no button saves it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import streamlit as st
+
+from finetune_advisor import case as cases
+from finetune_advisor.case import Case
+from finetune_advisor.errors import AdvisorError
+from finetune_advisor.pages.shell import refuse
+from finetune_advisor.questions import QUESTIONS, Question, Section
+from finetune_advisor.records import Answered, Results
+from finetune_advisor.report.markdown import escape
+
+UNTYPED: Any = st
+"""The type of a number field's value follows from arguments that pyright cannot see together."""
+
+YES_NO = {True: "Yes", False: "No"}
+
+
+def ask(case: Case, section: Section, results: Results | None) -> None:
+    """Every question of a step, with what was measured and where that disagrees with the answer."""
+    known = {each.question: each for each in results.answered} if results else {}
+    for question in QUESTIONS:
+        if question.section == section:
+            _question(case, question, known.get(question.text))
+
+
+def key(question: Question) -> str:
+    """The name of a question's field."""
+    return f"answer-{question.id}"
+
+
+def place(question: Question) -> str:
+    """Where in `case.toml` the answer stands."""
+    return "goal.kind" if question.id == "goal" else f"{question.table}.{question.id}"
+
+
+def said(case: Case, question: Question) -> Any:
+    """What `case.toml` says; None where it is silent and the default counts."""
+    if question.table == "answers":
+        return case.answers.get(question.id)
+    section = case.goal if question.table == "goal" else case.money
+    name = place(question).partition(".")[2]
+    value = getattr(section, name) if name in section.model_fields_set else None
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def save(case: Case, changes: dict[str, object], refused: str) -> None:
+    """Write changes into `case.toml`; what it refuses is shown by the field of that name."""
+    try:
+        cases.edit(case.folder, changes)
+    except AdvisorError as error:
+        st.session_state[f"{refused}-refused"] = error
+
+
+def show_refusal(name: str) -> None:
+    """Show why the last change of a field was not taken, once."""
+    error = st.session_state.pop(f"{name}-refused", None)
+    if isinstance(error, AdvisorError):
+        refuse(error)
+
+
+def _question(case: Case, question: Question, known: Answered | None) -> None:
+    with st.container(border=True):
+        _field(case, question)
+        show_refusal(key(question))
+        if known and known.evidence:
+            st.caption(f":material/monitoring: Evidence: {escape(known.evidence)}")
+        if known and known.disagrees:
+            st.warning(escape(known.disagrees), icon=":material/compare_arrows:")
+
+
+def _field(case: Case, question: Question) -> None:
+    # What is on disk wins over what the session remembers: the command line or a second tab may have changed it.
+    st.session_state[key(question)] = said(case, question)
+    match question.kind:
+        case "text":
+            st.text_area(question.text, **_common(case, question), placeholder="Not answered yet")
+        case "choice":
+            _choice(case, question)
+        case "yes_no":
+            st.segmented_control(question.text, list(YES_NO), format_func=YES_NO.__getitem__, **_common(case, question))
+        case "number":
+            _number(case, question)
+
+
+def _common(case: Case, question: Question) -> dict[str, Any]:
+    return {"key": key(question), "help": question.why, "on_change": _answer, "args": (case, question)}
+
+
+def _answer(case: Case, question: Question) -> None:
+    value = st.session_state[key(question)]
+    save(case, {place(question): None if value == "" else value}, key(question))
+
+
+def _choice(case: Case, question: Question) -> None:
+    default = question.labels.get(str(question.default), "")
+    st.selectbox(
+        question.text,
+        question.choices,
+        index=None,
+        format_func=lambda choice: question.labels.get(choice, choice),
+        placeholder=f"Not answered; reckoned with: {default}" if default else "Not answered yet",
+        **_common(case, question),
+    )
+
+
+def _number(case: Case, question: Question) -> None:
+    unit = f" ({question.unit})" if question.unit else ""
+    if not question.ranged:
+        UNTYPED.number_input(f"{question.text}{unit}", **_numeric(question), **_common(case, question))
+        return
+    likely, low, high = st.columns([2, 1, 1], vertical_alignment="bottom")
+    with likely:
+        UNTYPED.number_input(f"{question.text}{unit}", **_numeric(question), **_common(case, question))
+    for column, end, label in ((low, 0, "At least"), (high, 1, "At most")):
+        with column:
+            _bound(case, question, end, label)
+
+
+def _numeric(question: Question) -> dict[str, Any]:
+    kind = int if question.whole else float
+    least, most = kind(question.minimum), None if question.maximum == float("inf") else kind(question.maximum)
+    reckoned = "" if question.default is None else f"; reckoned with {question.default:,}"
+    return {
+        "value": None,
+        "min_value": least,
+        "max_value": most,
+        "step": 1 if question.whole else 0.01,
+        "format": "%d" if question.whole else "%g",
+        "placeholder": f"Not answered{reckoned}",
+    }
+
+
+def _bound(case: Case, question: Question, end: int, label: str) -> None:
+    name = f"{key(question)}-{label}"
+    bounds: tuple[float, float] | None = getattr(case.uncertainty, question.id)
+    st.session_state[name] = None if bounds is None else (int if question.whole else float)(bounds[end])
+    UNTYPED.number_input(
+        label,
+        **{**_numeric(question), "placeholder": "not given"},
+        key=name,
+        on_change=_bounded,
+        args=(case, question, end, name),
+        help="How low or how high it may turn out; the answer then counts with the whole range.",
+    )
+
+
+def _bounded(case: Case, question: Question, end: int, name: str) -> None:
+    """Save a range whose other end is as it was, or else what is most likely."""
+    given, likely = st.session_state[name], said(case, question) or question.default
+    bounds: tuple[float, float] | None = getattr(case.uncertainty, question.id)
+    other = bounds[1 - end] if bounds else likely
+    pair = None if given is None or other is None else [given, other] if end == 0 else [other, given]
+    save(case, {f"uncertainty.{question.id}": pair}, key(question))

@@ -1,0 +1,123 @@
+"""What a tuned arm was trained on: the case's own locked split, each prompt as the arm writes it, passages included."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune_advisor import approaches
+from finetune_advisor.approaches import Bench, prompts
+from finetune_advisor.approaches.rag import library
+from finetune_advisor.approaches.tuned import Tuned, TunedRag
+from finetune_advisor.errors import BadInput, StoreProblem
+from finetune_advisor.experiment.prepare import fix_task, locked_split, read_passages, read_pool
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records import Example, Message, Passage, Progress, Task, TrainingPair, no_progress
+from finetune_advisor.store import FILE as STORE
+from finetune_advisor.store import Lock, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The pairs of both parts, and the task that they teach. No test example is among them.
+
+    `passages` are those that the prompts were searched in; none for an arm that does not search.
+    """
+
+    task: Task
+    train: tuple[TrainingPair, ...]
+    validation: tuple[TrainingPair, ...]
+    passages: tuple[Passage, ...]
+
+
+def training_data(recipe: Recipe, progress: Progress = no_progress) -> TrainingData:
+    """The pairs that the arm was trained on, or would be.
+
+    Args:
+        recipe: The arm.
+        progress: Told about reading and searching.
+
+    Raises:
+        BadInput: The data cannot be read, or the approach is not one of ours.
+        StoreProblem: The data or the split is not what the results were measured on.
+        Missing: A library that the arm's search needs is not installed.
+    """
+    case = recipe.case
+    pool = read_pool(case)
+    task = fix_task(case, pool.given["train"])
+    split = locked_split(pool, task, case, _locks(case.folder), relock=False)
+    if recipe.measured and recipe.results and split.hash != recipe.results.provenance.split_hash:
+        raise StoreProblem(
+            "The results were measured on another split of the data.", hint=f"finetune-advisor run {case.folder}"
+        )
+    by_id = {example.id: example for example in pool.examples}
+    train, validation = ([by_id[name] for name in names] for names in (split.train, split.validation))
+    searched = read_passages(case)[1] if approaches.named(recipe.approach).needs_documents else ()
+    bench = Bench(
+        task=task,
+        train=train,
+        validation=validation,
+        passages=searched,
+        model=None,
+        folder=case.folder,
+        seed=case.data.seed,
+        progress=progress,
+    )
+    ask = _prompts(recipe, bench)
+    return TrainingData(
+        task=task, train=_pairs(train, ask), validation=_pairs(validation, ask), passages=tuple(searched)
+    )
+
+
+def chat_lines(pairs: Sequence[TrainingPair]) -> str:
+    """Pairs as JSONL in the chat format: the messages of the prompt, and the answer as the last one."""
+    turns = ([*(_turn(message) for message in pair.messages), _answer(pair.answer)] for pair in pairs)
+    return "".join(json.dumps({"messages": messages}, ensure_ascii=False) + "\n" for messages in turns)
+
+
+def passage_lines(passages: Sequence[Passage]) -> str:
+    """Passages as JSONL: id, title and text."""
+    rows = ({"id": each.id, "title": each.title, "text": each.text} for each in passages)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    return {"role": message.role, "content": message.content, **message.extra}
+
+
+def _answer(text: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": text}
+
+
+def _locks(folder: Path) -> list[Lock]:
+    if not (folder / STORE).exists():
+        return []
+    with Store(folder) as store:
+        return store.locks()
+
+
+Prompts = Callable[[Sequence[Example]], list[tuple[Message, ...]]]
+
+
+def _prompts(recipe: Recipe, bench: Bench) -> Prompts:
+    match approaches.create(recipe.approach, **recipe.settings):
+        case Tuned():
+            return lambda examples: [prompts.short(example) for example in examples]
+        case TunedRag(retriever=retriever, depth=depth):
+            shelf = library(bench, retriever)
+            return lambda examples: [
+                prompts.short(example, passages)
+                for example, passages in zip(examples, shelf.find(examples, depth), strict=True)
+            ]
+        case _:
+            raise BadInput(f"There is no recipe for the approach {recipe.approach}.", hint="Train it where it is made.")
+
+
+def _pairs(examples: Sequence[Example], ask: Prompts) -> tuple[TrainingPair, ...]:
+    if not examples:
+        return ()
+    asked = zip(examples, ask(examples), strict=True)
+    return tuple(TrainingPair(messages=messages, answer=example.answer) for example, messages in asked)
