@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(BIN)/finetune-advisor demo demo
 
 app: .venv/installed
-	$(BIN)/finetune-advisor app demo
+	$(BIN)/finetune-advisor app $(if $(wildcard demo/case.toml),demo,cases)
 
 test: .venv/installed-dev lint
 	$(BIN)/python -m pytest
@@ -29,6 +29,7 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.verdicts --processes 2
 	$(BIN)/python -m benchmarks.verdict_speed
+	$(BIN)/python -m benchmarks.app_speed runs/app_speed
 
 install: .venv/installed
 

@@ -266,26 +266,25 @@ def verdict(evidence: Path, money: Path, as_json: bool) -> None:
 def app(folder: Path, port: int, address: str, headless: bool, as_json: bool) -> None:
     """Open the app: on a folder of cases (./cases unless named), or on one case."""
     import os
-    import subprocess
 
     import finetune_advisor
     from finetune_advisor.case import FILE
     from finetune_advisor.errors import require
 
-    require("streamlit", extra="app")
+    streamlit = require("streamlit.web.cli", extra="app")
     folder = folder.resolve()
     is_case = (folder / FILE).exists()
     package = Path(finetune_advisor.__file__).parent
     script = next(p for p in (package / "streamlit_app" / "app.py", package.parent / "app.py") if p.exists())
     _say({"url": f"http://{address}:{port}", "folder": str(folder)}, as_json, f"Open http://{address}:{port}")
-    command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
-    command += [f"--server.address={address}", f"--server.headless={str(headless).lower()}"]
-    command += ["--browser.gatherUsageStats=false", "--client.toolbarMode=minimal"]
-    command += ["--server.fileWatcherType=none", "--runner.magicEnabled=false"]
-    environment = {**os.environ, "FINETUNE_ADVISOR_CASES": str(folder.parent if is_case else folder)}
+    os.environ["FINETUNE_ADVISOR_CASES"] = str(folder.parent if is_case else folder)
     if is_case:
-        environment["FINETUNE_ADVISOR_CASE"] = folder.name
-    sys.exit(subprocess.run(command, env=environment, check=False).returncode)
+        os.environ["FINETUNE_ADVISOR_CASE"] = folder.name
+    options = [f"--server.port={port}", f"--server.address={address}", f"--server.headless={str(headless).lower()}"]
+    options += ["--browser.gatherUsageStats=false", "--client.toolbarMode=minimal"]
+    options += ["--server.fileWatcherType=none", "--runner.magicEnabled=false"]
+    # In this process, so that stopping it stops the server.
+    streamlit.main(["run", str(script), *options])
 
 
 def _say(values: dict[str, str], as_json: bool, text: str) -> None:

@@ -173,6 +173,17 @@ def test_a_changed_assumption_judges_the_same_measurements_anew(root: Path) -> N
     assert costs[0] != costs[1]
 
 
+def test_two_people_work_on_two_cases_at_once(root: Path) -> None:
+    folders = [make_case(root, name=name) for name in ("one", "two")]
+    pages = [shown("use_case", name=folder.name) for folder in folders]
+    for at, number in zip(pages, (1_000, 2_000), strict=True):
+        at.number_input(key="answer-requests_per_month").set_value(number).run()
+    assert [cases.read(folder).money.requests_per_month for folder in folders] == [1_000, 2_000]
+    for at in pages:
+        at.run()
+    assert [at.number_input(key="answer-requests_per_month").value for at in pages] == [1_000, 2_000]
+
+
 def test_the_sign_off_goes_into_the_case_and_onto_the_page(root: Path) -> None:
     folder = make_case(root, sample_results())
     at = shown("verdict")

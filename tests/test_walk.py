@@ -6,14 +6,14 @@ Pictures of every step are left in `screenshots/`, at 1280 and at 390 pixels.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -31,51 +31,65 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's ch
 pytest.importorskip("streamlit", reason="the app needs streamlit")
 
 
+class Server:
+    """The app on a folder of cases; it can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "finetune_advisor", "app", str(self.folder / "cases"), "--headless"]
+        with (self.folder / "app.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(self.port)], stdout=log, stderr=log, start_new_session=True
+            )
+        _until(lambda: _is_up(self.url))
+
+    def stop(self) -> None:
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(20)
+        _until(lambda: not _is_up(self.url))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Generator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "finetune_advisor",
-        "app",
-        str(tmp_path / "cases"),
-        "--headless",
-        "--port",
-        str(port),
-    ]
-    with (tmp_path / "app.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "NO_COLOR": "1"})
+def server(tmp_path: Path) -> Generator[Server]:
+    made = Server(tmp_path)
+    yield made
+    made.stop()
+
+
+def _is_up(url: str) -> bool:
     try:
-        yield _up(f"http://127.0.0.1:{port}")
-    finally:
-        process.terminate()
-        process.wait(20)
+        with urlopen(f"{url}/_stcore/health") as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
-def _up(url: str) -> str:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            with urlopen(f"{url}/_stcore/health") as answer:
-                if answer.status == 200:
-                    return url
-        except URLError:
-            time.sleep(0.2)
-    raise AssertionError("the app did not start")
+def _until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.fixture
-def page(server: str) -> Generator[Any]:
+def page(server: Server) -> Generator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         opened = browser.new_page(viewport={"width": 1280, "height": 900})
         opened.set_default_timeout(90_000)
-        opened.goto(server)
+        opened.goto(server.url)
         yield opened
         browser.close()
 
@@ -102,7 +116,7 @@ def go(page: Any, link: str, title: str, name: str) -> None:
     picture(page, name)
 
 
-def test_the_whole_walk_from_an_empty_home_page_to_the_pdf(page: Any, tmp_path: Path) -> None:
+def test_the_whole_walk_from_an_empty_home_page_to_the_pdf(page: Any, server: Server, tmp_path: Path) -> None:
     embedded.chat_model_folder()
     case = tmp_path / "cases" / "sample"
     heading(page, "Should we fine-tune this language model?")
@@ -123,7 +137,10 @@ def test_the_whole_walk_from_an_empty_home_page_to_the_pdf(page: Any, tmp_path: 
     go(page, "Experiments", "Experiments", "5-experiments")
     page.get_by_role("button", name="Start").click()
     page.get_by_text("The run is going on").wait_for()
-    page.reload()
+    address = page.url
+    server.stop()
+    server.start()
+    page.goto(address)
     page.get_by_text("All experiments are done.").wait_for(timeout=600_000)
     picture(page, "6-experiments-done")
 
@@ -139,10 +156,3 @@ def test_the_whole_walk_from_an_empty_home_page_to_the_pdf(page: Any, tmp_path: 
     assert Path(download.value.path()).read_bytes().startswith(b"%PDF")
     go(page, "7 How", "How", "11-how")
     assert (case / "report" / "report.html").is_file()
-
-
-def _until(true: Any) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -52,7 +52,7 @@ found = results(case)
 if found is None:
     nothing_run()
 else:
-    draw((*question(found), *answer(found), *quality_cost(found)))
+    draw((*question(found)[1:], *answer(found), *quality_cost(found)))  # the title of the case stands above
     _sign_off(case, found)
     downloads(found)
     draw((Details(title="Methods, limits, and everything to repeat it", blocks=(*limits(found), *repeat(found))),))
