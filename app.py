@@ -14,6 +14,8 @@ EACH_PARAGRAPH_IN_ITS_OWN_DIRECTION = """<style>
 [data-testid="stText"] span, [data-testid="stMarkdown"] :is(p, li), [data-testid="stCode"] code, td {
   unicode-bidi: plaintext !important; text-align: start !important; flex: 1;
 }
+/* What is downloaded from this toolbar is not made safe for spreadsheets; the pages offer their own CSV. */
+[data-testid="stElementToolbar"] { display: none; }
 </style>"""
 
 st.set_page_config(page_title="Should we fine-tune?", page_icon="⚖️", layout="wide")

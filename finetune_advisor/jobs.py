@@ -33,7 +33,7 @@ from finetune_advisor import case, charts, experiment
 from finetune_advisor.case import Case
 from finetune_advisor.costs import prices
 from finetune_advisor.errors import AdvisorError, BadInput, StoreProblem
-from finetune_advisor.experiment.money import assume
+from finetune_advisor.experiment.money import assume, spreads
 from finetune_advisor.experiment.pace import Pace
 from finetune_advisor.experiment.watch import DATA, REPORT, Event
 from finetune_advisor.records import Progress, Results, no_progress
@@ -213,6 +213,7 @@ def _want(folder: Path, state: JobState) -> Job | None:
 
 def _added(loaded: Case, store: Store, minutes: float | None, usd: Decimal | None, *, relock: bool) -> Job:
     _check(minutes, usd)
+    spreads(loaded)  # refuses before any work what the verdict would refuse after all of it
     id, now = uuid.uuid4().hex, datetime.now(UTC)
     limits = {"minutes": minutes, "usd": usd, "usd_per_hour": _usd_per_hour(loaded)}
     store.add_job(id=id, state="starting", relock=relock, created=now, started=now, heartbeat=now, **limits)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from datetime import date
+import sqlite3
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,10 @@ from streamlit.testing.v1 import AppTest
 from app_case import APP, NAME, make_case, shown, words
 from finetune_advisor import case as cases
 from finetune_advisor import jobs, workspace
+from finetune_advisor.errors import NoSpace
+from finetune_advisor.jobs import Job, Step
+from finetune_advisor.records import Interval
+from finetune_advisor.store import JobState
 from sample_results import HOSTILE, sample_results
 
 STEPS = ("use_case", "data", "alternatives", "costs", "benefits", "verdict", "how")
@@ -88,7 +94,7 @@ def test_broken_results_get_one_sentence(root: Path, content: bytes) -> None:
     (folder / "report" / "results.json").write_bytes(content)
     at = shown("verdict")
     assert len(at.error) == 1
-    assert "Nothing has been measured yet" in words(at)
+    assert "Nothing has been measured yet" not in words(at)
 
 
 @pytest.mark.parametrize("place", range(len(STEPS)))
@@ -243,16 +249,119 @@ def test_examples_can_be_filtered_by_arm_and_outcome(root: Path) -> None:
     assert "No example fits" in words(at)
 
 
-def test_a_run_is_started_watched_and_shown_in_every_state(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_case(root)
+def test_a_run_is_started_with_its_limits(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_case(root)
     started: list[dict[str, Any]] = []
     monkeypatch.setattr(jobs, "start", lambda folder, **limits: started.append(limits))
     at = shown("experiments")
     at.number_input(key="minutes").set_value(5.0).run()
+    at.checkbox(key="relock").check().run()
     at.button(key="start").click().run()
     assert not at.exception
-    assert started == [{"minutes": 5.0, "usd": None, "relock": False}]
-    assert jobs.latest(folder) is None
+    assert started == [{"minutes": 5.0, "usd": None, "relock": True}]
+
+
+LIVE, OVER, OPEN = {"pause", "cancel"}, {"start"}, {"resume", "cancel", "start"}
+
+
+@pytest.mark.parametrize(
+    ("state", "buttons", "says"),
+    [
+        ("running", LIVE, "You may close this page"),
+        ("starting", LIVE, "The run is starting"),
+        ("paused", OPEN, "paused"),
+        ("stopped", OPEN, "stopped from outside"),
+        ("failed", OPEN, "The disk is full"),
+        ("budget used up", OVER, "a new run goes on from there"),
+        ("cancelled", OVER, "was cancelled"),
+        ("done", OVER, "All experiments are done"),
+    ],
+)
+def test_a_run_is_shown_in_every_state(
+    root: Path, monkeypatch: pytest.MonkeyPatch, state: JobState, buttons: set[str], says: str
+) -> None:
+    make_case(root)
+    now = datetime.now(UTC)
+    steps = (
+        Step(name="Zero-shot", state="done", seconds=9.0, score=0.5, interval=Interval(low=0.4, high=0.6), n=20),
+        Step(name="LoRA", state="running", doing="training", done=3, total=9, seconds=70, seconds_left=140),
+        Step(name="RAG", state="skipped", reason=HOSTILE),
+    )
+    job = Job(
+        id="1", state=state, wanted=None, relock=False, minutes=10, usd=Decimal(2), usd_per_hour=Decimal("0.1"),
+        created=now, started=now, heartbeat=now, seconds=79, seconds_left=140, pid=None,
+        error="The disk is full." if state == "failed" else "", hint="", steps=steps,
+    )  # fmt: skip
+    monkeypatch.setattr(jobs, "latest", lambda folder: job)
+    at = shown("experiments")
+    shown_buttons = {name for name in ("pause", "cancel", "start", "resume") if [b for b in at.button if b.key == name]}
+    assert shown_buttons == buttons
+    text = words(at)
+    assert says in text
+    assert "score **50.0%** (40.0% to 60.0%), 20 examples" in text
+    assert HOSTILE not in text
+    assert [each.value for each in at.metric][:2] == ["2 of 3", "1 min 19 s"]
+
+
+def test_a_store_from_a_newer_version_gets_one_sentence(root: Path) -> None:
+    folder = make_case(root)
+    with sqlite3.connect(folder / "store.sqlite") as store:
+        store.execute("PRAGMA user_version = 99")
+    for page in ("experiments", "data"):
+        at = shown(page)
+        assert len(at.error) == 1
+        assert "newer version" in at.error[0].value
+
+
+def test_a_range_that_would_lose_its_figure_is_refused_before_it_hides_the_results(root: Path) -> None:
+    folder = make_case(root, sample_results())
+    cases.edit(folder, {"uncertainty.requests_per_month": [5_000, 30_000]})
+    at = shown("use_case")
+    at.number_input(key="answer-requests_per_month").set_value(50_000).run()
+    assert len(at.error) == 1
+    assert "does not hold 50000" in at.error[0].value
+    assert cases.read(folder).money.requests_per_month == 20_000
+    cases.edit(folder, {"money.requests_per_month": 50_000})
+    at = shown("verdict")
+    assert len(at.error) == 1
+    assert "Nothing has been measured yet" not in words(at)
+
+
+def test_a_range_without_its_figure_says_what_is_missing(root: Path) -> None:
+    folder = make_case(root)
+    at = shown("use_case")
+    at.number_input(key="answer-usd_per_wrong_answer-At least").set_value(5.0).run()
+    assert "Give that figure first" in at.error[0].value
+    assert cases.read(folder).uncertainty.usd_per_wrong_answer is None
+
+
+def test_what_stands_in_the_file_is_shown_whatever_it_is(root: Path) -> None:
+    folder = make_case(root)
+    cases.edit(folder, {"money.machine": "h200", "goal.latency_seconds": 0.005})
+    assert shown("costs").selectbox(key="answer-machine").value == "h200"
+    assert shown("use_case").number_input(key="answer-latency_seconds").value == 0.005
+    assert cases.read(folder).money.machine == "h200"
+
+
+def test_prices_of_ones_own_count_as_soon_as_they_are_saved(root: Path) -> None:
+    folder = make_case(root, sample_results())
+    row = '[[price]]\nname = "mine"\nsource = "bill"\nchecked = 2026-11-20\nvalues = {{ usd_per_hour = {} }}\n'
+    (folder / "prices.toml").write_text(row.format("1"), encoding="utf-8")
+    cases.edit(folder, {"money.prices": "prices.toml", "money.machine": "mine"})
+    before = words(shown("use_case"))
+    (folder / "prices.toml").write_text(row.format("100"), encoding="utf-8")
+    assert words(shown("use_case")) != before
+
+
+def test_a_folder_that_cannot_be_written_gets_a_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(root: Path) -> Path:
+        raise NoSpace("The disk is full.", hint="Free some space.")
+
+    monkeypatch.setattr(workspace, "open_sample", refused)
+    at = home()
+    at.button(key="sample").click().run()
+    assert not at.exception
+    assert "The disk is full" in at.error[0].value
 
 
 def test_the_app_finds_its_pages_from_where_the_wheel_puts_it(root: Path) -> None:

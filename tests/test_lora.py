@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -200,7 +201,8 @@ def test_what_cannot_be_trained_on_is_said(folder: Path, tmp_path: Path) -> None
         SHORT.tune(str(folder), [], PAIRS, tmp_path, no_progress)
     with pytest.raises(BadInput, match="longer than 5 tokens"):
         replace(SHORT, max_length=5).tune(str(folder), PAIRS, [], tmp_path, no_progress)
-    for wrong in ({"rank": 0}, {"epochs": 0}, {"learning_rate": 0.0}, {"schedule": "steep"}):
+    of_another_type: list[dict[str, Any]] = [{"rank": "8"}, {"max_steps": "0\nimport os"}, {"dropout": None}]
+    for wrong in (*of_another_type, {"rank": 0}, {"epochs": 0}, {"learning_rate": 0.0}, {"schedule": "steep"}):
         with pytest.raises(BadInput):
             replace(SHORT, **wrong)
 

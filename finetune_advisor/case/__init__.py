@@ -6,7 +6,6 @@ from finetune_advisor.case.reading import check, read
 from finetune_advisor.case.sections import (
     FILE,
     METRICS,
-    SCHEMA,
     ArmSection,
     Case,
     DataSection,
@@ -25,7 +24,6 @@ from finetune_advisor.case.toml_text import key
 __all__ = [
     "FILE",
     "METRICS",
-    "SCHEMA",
     "ArmSection",
     "Case",
     "DataSection",

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from finetune_advisor.records import TaskKind
 
 FILE = "case.toml"
-SCHEMA = 1
 METRICS: Mapping[TaskKind, str] = {
     TaskKind.CLASSIFICATION: "label",
     TaskKind.JSON: "json_fields",

@@ -22,6 +22,7 @@ from finetune_advisor.approaches.tuned import Training
 from finetune_advisor.case import Case
 from finetune_advisor.costs import model as money
 from finetune_advisor.costs import prices
+from finetune_advisor.datasets.duplicates import normalise
 from finetune_advisor.errors import AdvisorError, BadInput
 from finetune_advisor.experiment.arms import Attempt, Plan, Session, Unfinished, choose, plans, unfit
 from finetune_advisor.experiment.money import assume
@@ -124,7 +125,7 @@ class Workbench:
         self.turn = threading.Lock()
         self._fitted: dict[str, Fitted] = {}
         self._prepared = _prepared(case, progress)
-        self._test = {_plain(example.question) for example in self._prepared.parts["test"]}
+        self._test = {normalise(example.question) for example in self._prepared.parts["test"]}
         systems = [_system(example.messages) for example in self._prepared.parts["train"]]
         self._systems = Counter(system.content if system else "" for system in systems)
 
@@ -188,7 +189,7 @@ class Workbench:
         progress("all arms", len(ready), len(ready))
 
     def _example(self, question: str) -> Example:
-        plain = _plain(question)
+        plain = normalise(question)
         if not plain:
             raise BadInput("There is no question to ask.", hint="Write one, or pick a validation example.")
         if plain in self._test:
@@ -196,7 +197,7 @@ class Workbench:
                 "This question is in the locked test split; trying prompts on it would spoil the test.",
                 hint="Take a validation example, or another question.",
             )
-        known = next((example for example in self.examples if _plain(example.question) == plain), None)
+        known = next((example for example in self.examples if normalise(example.question) == plain), None)
         return known or self._asked(question)
 
     def _asked(self, question: str) -> Example:
@@ -429,6 +430,3 @@ def _trained(approach: Training, run: TrainingRun) -> Approach:
 def _system(messages: Sequence[Message]) -> Message | None:
     return messages[0] if messages and messages[0].role in ("system", "developer") else None
 
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())

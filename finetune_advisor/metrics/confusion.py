@@ -21,6 +21,7 @@ MOST_VALUES = 12
 OFTEN = 3
 """So often each value of a field has to be wanted on average; a field of names or dates has no matrix."""
 
+
 def confusions(metric: Metric, texts: Sequence[str], examples: Sequence[Example]) -> tuple[Confusion, ...]:
     """One matrix for labels, one for each JSON field with few values, none for other answers.
 

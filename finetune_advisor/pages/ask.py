@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,10 @@ import streamlit as st
 
 from finetune_advisor import case as cases
 from finetune_advisor.case import Case
-from finetune_advisor.errors import AdvisorError
+from finetune_advisor.case.editing import changed
+from finetune_advisor.case.reading import plain_text
+from finetune_advisor.errors import AdvisorError, BadInput
+from finetune_advisor.experiment.money import spreads
 from finetune_advisor.pages.shell import refuse
 from finetune_advisor.questions import QUESTIONS, Question, Section
 from finetune_advisor.records import Answered, Results
@@ -50,11 +54,24 @@ def said(case: Case, question: Question) -> Any:
 
 
 def save(case: Case, changes: dict[str, object], refused: str) -> None:
-    """Write changes into `case.toml`; what it refuses is shown by the field of that name."""
+    """Write changes into `case.toml`; what it refuses is shown by the field of that name.
+
+    A range that would no longer hold its figure is refused too: nothing could be judged with it.
+    """
     try:
+        if _ranges_hold(case):
+            spreads(cases.check(changed(plain_text(case.folder / cases.FILE), changes), case.folder))
         cases.edit(case.folder, changes)
     except AdvisorError as error:
         st.session_state[f"{refused}-refused"] = error
+
+
+def _ranges_hold(case: Case) -> bool:
+    try:
+        spreads(case)
+    except AdvisorError:
+        return False
+    return True
 
 
 def show_refusal(name: str) -> None:
@@ -99,9 +116,10 @@ def _answer(case: Case, question: Question) -> None:
 
 def _choice(case: Case, question: Question) -> None:
     default = question.labels.get(str(question.default), "")
+    now = said(case, question)
     st.selectbox(
         question.text,
-        question.choices,
+        (*question.choices, *([now] if now is not None and now not in question.choices else [])),
         index=None,
         format_func=lambda choice: question.labels.get(choice, choice),
         placeholder=f"Not answered; reckoned with: {default}" if default else "Not answered yet",
@@ -112,19 +130,25 @@ def _choice(case: Case, question: Question) -> None:
 def _number(case: Case, question: Question) -> None:
     unit = f" ({question.unit})" if question.unit else ""
     if not question.ranged:
-        UNTYPED.number_input(f"{question.text}{unit}", **_numeric(question), **_common(case, question))
+        UNTYPED.number_input(
+            f"{question.text}{unit}", **_numeric(question, said(case, question)), **_common(case, question)
+        )
         return
     likely, low, high = st.columns([2, 1, 1], vertical_alignment="bottom")
     with likely:
-        UNTYPED.number_input(f"{question.text}{unit}", **_numeric(question), **_common(case, question))
+        UNTYPED.number_input(
+            f"{question.text}{unit}", **_numeric(question, said(case, question)), **_common(case, question)
+        )
     for column, end, label in ((low, 0, "At least"), (high, 1, "At most")):
         with column:
             _bound(case, question, end, label)
 
 
-def _numeric(question: Question) -> dict[str, Any]:
+def _numeric(question: Question, now: float | None) -> dict[str, Any]:
+    """How a number is asked for; what stands in the file is shown whatever it is."""
     kind = int if question.whole else float
-    least, most = kind(question.minimum), None if question.maximum == float("inf") else kind(question.maximum)
+    least = kind(min(question.minimum, question.minimum if now is None else now))
+    most = None if question.maximum == math.inf else kind(max(question.maximum, now or 0))
     reckoned = "" if question.default is None else f"; reckoned with {question.default:,}"
     return {
         "value": None,
@@ -142,7 +166,7 @@ def _bound(case: Case, question: Question, end: int, label: str) -> None:
     st.session_state[name] = None if bounds is None else (int if question.whole else float)(bounds[end])
     UNTYPED.number_input(
         label,
-        **{**_numeric(question), "placeholder": "not given"},
+        **{**_numeric(question, bounds[end] if bounds else None), "placeholder": "not given"},
         key=name,
         on_change=_bounded,
         args=(case, question, end, name),
@@ -155,5 +179,10 @@ def _bounded(case: Case, question: Question, end: int, name: str) -> None:
     given, likely = st.session_state[name], said(case, question) or question.default
     bounds: tuple[float, float] | None = getattr(case.uncertainty, question.id)
     other = bounds[1 - end] if bounds else likely
-    pair = None if given is None or other is None else [given, other] if end == 0 else [other, given]
+    if other is None:
+        st.session_state[f"{key(question)}-refused"] = BadInput(
+            "A range goes around the most likely figure, which is not given yet.", hint="Give that figure first."
+        )
+        return
+    pair = None if given is None else [given, other] if end == 0 else [other, given]
     save(case, {f"uncertainty.{question.id}": pair}, key(question))

@@ -10,7 +10,8 @@ import streamlit as st
 from finetune_advisor.case import Case
 from finetune_advisor.datasets import tokens
 from finetune_advisor.experiment.prepare import fix_task, locked_split, read_pool
-from finetune_advisor.store import FILE, Lock, Store
+from finetune_advisor.pages.data_reading import Version, locked, named, version
+from finetune_advisor.store import Lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,29 +30,16 @@ def counted(case: Case) -> Counted:
     Raises:
         AdvisorError: The data cannot be read or split, or is not what the split was locked on.
     """
-    locks = _locks(case)
+    locks = locked(case)
     stated = case.data.model_dump_json() + case.task.model_dump_json()
-    return _counted(case.folder, stated, _versions(case), tuple(lock.hash for lock in locks), case, locks)
-
-
-def _locks(case: Case) -> list[Lock]:
-    if not (case.folder / FILE).exists():
-        return []
-    with Store(case.folder) as store:
-        return store.locks()
-
-
-def _versions(case: Case) -> tuple[tuple[str, int, int], ...]:
-    named = (case.data.examples, case.data.train, case.data.validation, case.data.test)
-    paths = [case.folder / name for name in named if name]
-    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.exists())
+    return _counted(case.folder, stated, version(named(case)), tuple(lock.hash for lock in locks), case, locks)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Counting the tokens of the examples…")
 def _counted(
     folder: Path,
     stated: str,
-    versions: tuple[tuple[str, int, int], ...],
+    versions: Version,
     hashes: tuple[str, ...],
     _case: Case,
     _locks: list[Lock],

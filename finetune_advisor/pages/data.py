@@ -13,7 +13,7 @@ from finetune_advisor.pages.data_files import KINDS, choose_files, described
 from finetune_advisor.pages.data_mend import mend_rows
 from finetune_advisor.pages.data_reading import Look, files, look, refused
 from finetune_advisor.pages.data_tokens import show_tokens
-from finetune_advisor.pages.shell import onward, opened, page, step
+from finetune_advisor.pages.shell import job, onward, opened, page, step
 from finetune_advisor.report.formats import count
 from finetune_advisor.report.markdown import escape
 
@@ -57,8 +57,8 @@ def _changed() -> None:
 
 
 def _running(case: Case) -> None:
-    job = jobs.latest(case.folder)
-    if job and job.state in jobs.LIVE:
+    run = job(case)
+    if run and run.state in jobs.LIVE:
         st.info("A run is going on. It keeps the data that it began with.", icon=":material/science:")
 
 

@@ -100,7 +100,7 @@ def look(case: Case) -> Look:
     Raises:
         AdvisorError: It cannot be read.
     """
-    locks = _locks(case)
+    locks = locked(case)
     return _look(_stated(case), version(named(case)), tuple(lock.hash for lock in locks), case, locks)
 
 
@@ -111,7 +111,7 @@ def audited(case: Case, *, models: bool) -> Audited:
         case: The case.
         models: Hold the lengths against the models of the case, which are loaded for that.
     """
-    locks, paths = _locks(case), [*named(case), *_documents(case)]
+    locks, paths = locked(case), [*named(case), *_documents(case)]
     return _audited(_stated(case), version(paths), tuple(lock.hash for lock in locks), models, case, locks)
 
 
@@ -137,7 +137,8 @@ def _stated(case: Case) -> str:
     return f"{case.folder} {case.data.model_dump_json()} {case.task.model_dump_json()} {case.models}"
 
 
-def _locks(case: Case) -> list[Lock]:
+def locked(case: Case) -> list[Lock]:
+    """Every split that was locked for the case, oldest first."""
     if not (case.folder / FILE).exists():
         return []
     with Store(case.folder) as store:

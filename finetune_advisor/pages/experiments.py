@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
 import streamlit as st
 
@@ -13,10 +12,9 @@ from finetune_advisor.case import Case
 from finetune_advisor.errors import AdvisorError
 from finetune_advisor.jobs import Job, Step
 from finetune_advisor.pages.ask import show_refusal
-from finetune_advisor.pages.shell import opened, page
+from finetune_advisor.pages.shell import job, opened, page
 from finetune_advisor.report.markdown import escape
 
-UNTYPED: Any = st
 POLL_SECONDS = 1.0
 
 MARKS = {
@@ -31,7 +29,7 @@ SAID = {
     "running": "The run is going on. You may close this page: it goes on without it.",
     "paused": "The run is paused. Nothing that was answered is lost.",
     "stopped": "The run was stopped from outside, or the machine was switched off. Nothing that was answered is lost.",
-    "budget used up": "The budget is used up. Nothing that was answered is lost; a higher budget goes on from here.",
+    "budget used up": "The budget is used up. Nothing that was answered is lost: a new run goes on from there.",
     "cancelled": "The run was cancelled. What was answered is kept.",
     "failed": "The run could not go on.",
     "done": "All experiments are done.",
@@ -51,15 +49,13 @@ def _tell(act: Callable[[], object]) -> None:
         st.session_state["job-refused"] = error
 
 
-def _budget(job: Job | None) -> tuple[float | None, Decimal | None]:
+def _budget() -> tuple[float | None, Decimal | None]:
     """Fields for the limits; empty is no limit."""
     left, right = st.columns(2)
-    minutes = left.number_input(
-        "Most minutes", value=job.minutes if job else None, min_value=0.1, key="minutes", placeholder="no limit"
-    )
+    minutes = left.number_input("Most minutes", value=None, min_value=0.1, key="minutes", placeholder="no limit")
     usd = right.number_input(
         "Most US dollars",
-        value=float(job.usd) if job and job.usd is not None else None,
+        value=None,
         min_value=0.01,
         key="usd",
         placeholder="no limit",
@@ -68,15 +64,14 @@ def _budget(job: Job | None) -> tuple[float | None, Decimal | None]:
     return minutes, None if usd is None else Decimal(str(usd))
 
 
-def _start(case: Case, job: Job | None) -> None:
-    again = job is not None and job.state == "done"
+def _start(case: Case, *, again: bool) -> None:
     with st.container(border=True):
-        st.subheader("Run again" if again else "Run the experiments", anchor=False)
+        st.subheader("Start a new run" if again else "Run the experiments", anchor=False)
         st.markdown(
             "Every approach of the case answers the same locked test examples. A run takes minutes to hours, depending "
             "on the machine and the model. What was answered before is not asked again."
         )
-        minutes, usd = _budget(job)
+        minutes, usd = _budget()
         relock = st.checkbox(
             "The data has changed: lock a new test split, and run everything again",
             key="relock",
@@ -92,8 +87,7 @@ def _start(case: Case, job: Job | None) -> None:
         )
 
 
-def _go_on(case: Case, job: Job) -> None:
-    minutes, usd = _budget(job)
+def _go_on(case: Case) -> None:
     with st.container(horizontal=True):
         st.button(
             "Go on",
@@ -101,7 +95,8 @@ def _go_on(case: Case, job: Job) -> None:
             icon=":material/play_arrow:",
             key="resume",
             on_click=_tell,
-            args=(lambda: jobs.resume(case.folder, minutes=minutes, usd=usd),),
+            args=(lambda: jobs.resume(case.folder),),
+            help="With the limits that the run began with.",
         )
         _cancel(case)
 
@@ -157,32 +152,32 @@ def _step(step: Step) -> None:
 
 def _watch(case: Case, live: bool) -> None:
     """The job as it is now; when a live one has ended, the whole page is drawn again."""
-    job = jobs.latest(case.folder)
-    if job is None:
+    run = job(case)
+    if run is None:
         return
-    if live and job.state not in jobs.LIVE:
+    if live and run.state not in jobs.LIVE:
         st.rerun()
-    _state(job)
-    _figures(job)
-    if job.state in jobs.LIVE:
+    _state(run)
+    _figures(run)
+    if run.state in jobs.LIVE:
         with st.container(horizontal=True):
             st.button(
                 "Pause", icon=":material/pause:", key="pause", on_click=_tell, args=(lambda: jobs.pause(case.folder),)
             )
             _cancel(case)
-    _steps(job)
+    _steps(run)
 
 
 case = opened()
 st.title("Experiments", anchor=False)
-newest = jobs.latest(case.folder)
+newest = job(case)
 show_refusal("job")
 going = newest is not None and newest.state in jobs.LIVE
 if newest is not None:
-    if newest.state in jobs.RESUMABLE:
-        _go_on(case, newest)
+    if newest.state in jobs.RESUMABLE and newest.state != "budget used up":
+        _go_on(case)
     st.fragment(_watch, run_every=POLL_SECONDS if going else None)(case, going)
-if newest is None or newest.state in ("done", "cancelled"):
-    _start(case, newest)
+if not going:
+    _start(case, again=newest is not None)
 if newest is not None and newest.state == "done":
     st.page_link(page("benefits"), label="See what came out", icon=":material/arrow_forward:")

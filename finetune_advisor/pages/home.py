@@ -28,11 +28,18 @@ def _welcome() -> None:
 def _begin() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if st.button("Open the sample case", type="primary", icon=":material/play_arrow:", key="sample"):
-            open_case(workspace.open_sample(root()))
+            _sample()
         with st.popover("New case", icon=":material/add:"):
             _new()
         with st.popover("Import a case", icon=":material/upload:"):
             _import()
+
+
+def _sample() -> None:
+    try:
+        open_case(workspace.open_sample(root()))
+    except AdvisorError as error:
+        refuse(error)
 
 
 def _new() -> None:

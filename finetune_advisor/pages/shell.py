@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 import streamlit as st
 
 from finetune_advisor import case as cases
-from finetune_advisor import experiment, workspace
+from finetune_advisor import experiment, jobs, workspace
 from finetune_advisor.case import Case
 from finetune_advisor.errors import AdvisorError, BadInput
+from finetune_advisor.jobs import Job
 from finetune_advisor.questions import STEPS, Section
 from finetune_advisor.records import Results
 from finetune_advisor.report.document import from_json
@@ -107,10 +109,27 @@ def results(case: Case) -> Results | None:
         return None
     stat = path.stat()
     try:
-        return _judged(path, (stat.st_mtime_ns, stat.st_size), case.model_dump_json(), case)
+        return _judged(path, (stat.st_mtime_ns, stat.st_size), _stated(case), case)
     except AdvisorError as error:
         refuse(error)
         return None
+
+
+def _stated(case: Case) -> str:
+    """Everything that a verdict rests on besides what was measured: the case, its own prices, and the day."""
+    prices = case.folder / case.money.prices if case.money.prices else None
+    stat = prices.stat() if prices and prices.is_file() else None
+    version = (stat.st_mtime_ns, stat.st_size) if stat else ()
+    return f"{case.model_dump_json()} {version} {datetime.now(UTC).date()}"
+
+
+def job(case: Case) -> Job | None:
+    """The newest run of the case; where its store cannot be read, the page says why and ends."""
+    try:
+        return jobs.latest(case.folder)
+    except AdvisorError as error:
+        refuse(error)
+        st.stop()
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -153,6 +172,8 @@ def _next(title: Section) -> None:
 
 
 def nothing_run() -> None:
-    """Say that experiments are still to be run, with the way there."""
+    """Say that experiments are still to be run, with the way there; not where results are there and were refused."""
+    if (folder() / "report" / "results.json").is_file():
+        return
     st.info("Nothing has been measured yet. Run the experiments first.", icon=":material/info:")
     st.page_link(page("experiments"), label="To the experiments", icon=":material/science:")

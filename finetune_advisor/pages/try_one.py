@@ -132,7 +132,7 @@ class Asked:
             self.found.append(each)
 
     def _tell(self, what: str, done: int, total: int) -> None:
-        self.share = done / total
+        self.share = done / max(1, total)
         self.doing = f"Asking {what} ({min(done + 1, total)} of {total})"
 
 
@@ -213,6 +213,9 @@ def _prompts(bench: Workbench) -> tuple[Example, Sequence[Prompt | NotTried]]:
 def _show_prompts(example: Example, found: Sequence[Prompt | NotTried]) -> None:
     st.caption("For this example. Questions with an answer below them are shots; the last question is what is asked.")
     st.text(example.question, width="stretch")
+    if not found:
+        st.info("The case has no alternative that asks a model.", icon=":material/info:")
+        return
     by_arm = {each.arm: each for each in found}
     longest = max(range(len(found)), key=lambda place: _turns(found[place]))
     name = st.selectbox("Alternative", list(by_arm), index=longest, key="prompt-of")

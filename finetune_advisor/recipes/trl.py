@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -124,9 +125,13 @@ def _literal(value: str | list[str]) -> str:
     return json.dumps(value)
 
 
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.!+-]*")
+
+
 def _pinned(name: str, recipe: Recipe) -> str:
     measured = recipe.results.provenance.packages.get(name) if recipe.results else None
-    found = measured or _installed(name)
+    # Results may come from elsewhere, and this becomes a command to copy.
+    found = measured if measured and _VERSION.fullmatch(measured) else _installed(name)
     return f"{name}=={found.partition('+')[0]}" if found else name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from finetune_advisor.errors import BadInput
@@ -52,6 +52,7 @@ class LoraOptions:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        self._check_types()
         least_one = ("rank", "alpha", "epochs", "batch_size", "max_length")
         wrong = [name for name in least_one if getattr(self, name) < 1]
         if wrong:
@@ -60,6 +61,14 @@ class LoraOptions:
             raise BadInput(f"learning_rate has to be above 0, not {self.learning_rate}.")
         if self.schedule not in ("linear", "cosine", "constant"):
             raise BadInput(f"There is no schedule {self.schedule!r}.", hint="Known: linear, cosine, constant.")
+
+    def _check_types(self) -> None:
+        """Settings come from files, and a recipe writes them into a program."""
+        kinds = {"int": (int,), "float": (int, float), "str": (str,)}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, bool) or not isinstance(value, kinds.get(str(each.type), (str,))):
+                raise BadInput(f"{each.name} cannot be {value!r}.", hint=f"It has to be of type {each.type}.")
 
     def steps(self, examples: int) -> int:
         """Optimiser steps for so many examples."""
