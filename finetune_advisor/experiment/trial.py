@@ -429,4 +429,3 @@ def _trained(approach: Training, run: TrainingRun) -> Approach:
 
 def _system(messages: Sequence[Message]) -> Message | None:
     return messages[0] if messages and messages[0].role in ("system", "developer") else None
-
