@@ -252,7 +252,11 @@ def test_examples_can_be_filtered_by_arm_and_outcome(root: Path) -> None:
 def test_a_run_is_started_with_its_limits(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_case(root)
     started: list[dict[str, Any]] = []
-    monkeypatch.setattr(jobs, "start", lambda folder, **limits: started.append(limits))
+
+    def start(folder: Path, **limits: Any) -> None:
+        started.append(limits)
+
+    monkeypatch.setattr(jobs, "start", start)
     at = shown("experiments")
     at.number_input(key="minutes").set_value(5.0).run()
     at.checkbox(key="relock").check().run()
@@ -292,7 +296,11 @@ def test_a_run_is_shown_in_every_state(
         created=now, started=now, heartbeat=now, seconds=79, seconds_left=140, pid=None,
         error="The disk is full." if state == "failed" else "", hint="", steps=steps,
     )  # fmt: skip
-    monkeypatch.setattr(jobs, "latest", lambda folder: job)
+
+    def latest(folder: Path) -> Job:
+        return job
+
+    monkeypatch.setattr(jobs, "latest", latest)
     at = shown("experiments")
     shown_buttons = {name for name in ("pause", "cancel", "start", "resume") if [b for b in at.button if b.key == name]}
     assert shown_buttons == buttons
@@ -351,6 +359,19 @@ def test_prices_of_ones_own_count_as_soon_as_they_are_saved(root: Path) -> None:
     before = words(shown("use_case"))
     (folder / "prices.toml").write_text(row.format("100"), encoding="utf-8")
     assert words(shown("use_case")) != before
+
+
+@pytest.mark.parametrize(("token", "says"), [("hf_verysecret", "HF_TOKEN: set"), ("", "HF_TOKEN: not set")])
+def test_a_key_is_only_called_set_or_not(root: Path, monkeypatch: pytest.MonkeyPatch, token: str, says: str) -> None:
+    folder = make_case(root, sample_results())
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert "HF_TOKEN" not in words(shown("experiments"))
+    hub = {"provider": "huggingface", "options": {"id": "someone/a-model"}}
+    cases.edit(folder, {"models.smollm2-135m": None, "models.hub": hub})
+    at = shown("experiments")
+    assert says in words(at)
+    assert "verysecret" not in words(at) + str(at)
+    assert not token or token not in (folder / cases.FILE).read_text(encoding="utf-8")
 
 
 def test_a_folder_that_cannot_be_written_gets_a_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.datasets import audit, tokens
+from finetune_advisor.datasets import audit
 from finetune_advisor.records import Example, Finding, Message, Part, Passage, Task, TaskKind
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
@@ -227,19 +227,6 @@ def test_many_findings_of_a_kind_are_summed_up() -> None:
     assert len(findings) == 51
     assert (findings[-1].line, findings[-1].severity) == (0, "error")
     assert "70 more" in findings[-1].message
-
-
-def test_summary() -> None:
-    counter = tokens.encoding()
-    rows = [example(n, "سلام دنیا" if n % 2 else "salam", "a") for n in range(1, 21)]
-    made = audit.summary({"test": [], "train": rows}, LABELS, counter)
-    train, test = made.parts
-    lengths = sorted(tokens.chat_tokens(row, counter) for row in rows)
-    assert (train.part, train.rows, train.labels) == ("train", 20, {"a": 20})
-    assert train.tokens == audit.Percentiles(min=lengths[0], median=lengths[9], p95=lengths[18], max=lengths[-1])
-    assert (test.rows, test.tokens) == (0, None)
-    assert made.scripts == {"Arabic": 80 / 150, "Latin": 70 / 150}
-    assert made.vocabulary.startswith("o200k_base")
 
 
 def chats(name: str, rows: slice) -> list[Example]:

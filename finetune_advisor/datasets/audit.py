@@ -6,11 +6,9 @@ Faults of single rows are found on reading (load, chat); here rows are compared 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 from finetune_advisor.datasets import duplicates, privacy, tokens
@@ -29,35 +27,6 @@ _ANSWER_WITHIN = 80
 _FEWEST_COPIED = 5
 
 Severity = Literal["error", "warning", "info"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Percentiles:
-    """Token lengths of whole examples."""
-
-    min: int
-    median: int
-    p95: int
-    max: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartSummary:
-    """One part: how many rows, how many of each label (classification only), how long (None where empty)."""
-
-    part: Part
-    rows: int
-    labels: Mapping[str, int]
-    tokens: Percentiles | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditSummary:
-    """The data at a glance. `scripts` has the share of all letters by Unicode script, largest first."""
-
-    parts: tuple[PartSummary, ...]
-    scripts: Mapping[str, float]
-    vocabulary: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,22 +73,6 @@ def audit(
         *_private(rows),
     ]
     return tuple(_capped(found))
-
-
-def summary(parts: Mapping[Part, Sequence[Example]], task: Task, counter: TokenCounter) -> AuditSummary:
-    """Rows, labels, token lengths and scripts of a data set.
-
-    Args:
-        parts: The examples of each part.
-        task: Decides whether answers are labels.
-        counter: The vocabulary for the lengths.
-    """
-    present = sorted(parts, key=PARTS.index)
-    return AuditSummary(
-        parts=tuple(_part_summary(part, parts[part], task, counter) for part in present),
-        scripts=_scripts(example for part in present for example in parts[part]),
-        vocabulary=f"{counter.name} ({counter.source})",
-    )
 
 
 def _rows(parts: Mapping[Part, Sequence[Example]]) -> list[_Row]:
@@ -377,42 +330,3 @@ def _capped(findings: Iterable[Finding]) -> Iterator[Finding]:
     for code, last in worst.items():
         message = f"There are {seen[code] - MOST_OF_A_CODE:,} more findings of the kind {code}."
         yield Finding(file=last.file, line=0, code=code, severity=last.severity, message=message)
-
-
-def _part_summary(part: Part, examples: Sequence[Example], task: Task, counter: TokenCounter) -> PartSummary:
-    labelled = task.kind is TaskKind.CLASSIFICATION
-    labels = Counter(example.answer.strip() for example in examples) if labelled else Counter[str]()
-    lengths = sorted(tokens.chat_tokens(example, counter) for example in examples)
-    return PartSummary(
-        part=part,
-        rows=len(examples),
-        labels=dict(sorted(labels.items())),
-        tokens=_percentiles(lengths) if lengths else None,
-    )
-
-
-def _percentiles(lengths: Sequence[int]) -> Percentiles:
-    """Nearest-rank percentiles of ascending lengths."""
-
-    def at(percent: int) -> int:
-        return lengths[max(0, -(-len(lengths) * percent // 100) - 1)]
-
-    return Percentiles(min=lengths[0], median=at(50), p95=at(95), max=lengths[-1])
-
-
-def _scripts(examples: Iterable[Example]) -> dict[str, float]:
-    letters: Counter[str] = Counter()
-    for example in examples:
-        for text in (*(m.content for m in example.messages if m.role == "user"), example.answer):
-            letters.update(text)
-    scripts: Counter[str] = Counter()
-    for letter, number in letters.items():
-        if letter.isalpha():
-            scripts[_script(letter)] += number
-    return {script: number / scripts.total() for script, number in scripts.most_common()}
-
-
-@lru_cache(maxsize=4096)
-def _script(letter: str) -> str:
-    """The first word of a letter's Unicode name, for example Latin, Arabic or Cjk; a good stand-in for its script."""
-    return unicodedata.name(letter, "UNKNOWN").split()[0].capitalize()

@@ -12,6 +12,7 @@ from finetune_advisor.case import Case
 from finetune_advisor.errors import AdvisorError
 from finetune_advisor.jobs import Job, Step
 from finetune_advisor.pages.ask import show_refusal
+from finetune_advisor.pages.keys import keys
 from finetune_advisor.pages.shell import job, opened, page
 from finetune_advisor.report.markdown import escape
 
@@ -170,6 +171,7 @@ def _watch(case: Case, live: bool) -> None:
 
 case = opened()
 st.title("Experiments", anchor=False)
+keys(case)
 newest = job(case)
 show_refusal("job")
 going = newest is not None and newest.state in jobs.LIVE

@@ -66,7 +66,7 @@ def _footer(title: str) -> str:
 
 def _page() -> Template:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(slug=slug, outcome=outcome, identity=id, cell=cell, unbroken=_unbroken, is_long=_is_long)
+    environment.filters.update(slug=slug, outcome=outcome, identity=id, cell=cell, unbroken=_unbroken, width=_width)
     return environment.from_string(_read("report.html.j2"))
 
 
@@ -75,9 +75,9 @@ def _unbroken(text: str) -> str:
     return text.replace(MINUS, MINUS + "\N{WORD JOINER}")
 
 
-def _is_long(text: str) -> bool:
-    """Whether a word is too long for a narrow column, such as a path or a hash, and has to break anywhere."""
-    return any(len(word) > LONG for word in text.split())
+def _width(text: str) -> str:
+    """The class of a cell with a word too long for a narrow column, such as a path, which has to break anywhere."""
+    return " long" if any(len(word) > LONG for word in text.split()) else ""
 
 
 def _policy(scripts: Iterable[str]) -> str:
