@@ -309,6 +309,7 @@ def test_a_run_is_shown_in_every_state(
     assert "score **50.0%** (40.0% to 60.0%), 20 examples" in text
     assert HOSTILE not in text
     assert [each.value for each in at.metric][:2] == ["2 of 3", "1 min 19 s"]
+    assert "13% of the budget used, 8 min 41 s and $1.9978 left" in text
 
 
 def test_a_store_from_a_newer_version_gets_one_sentence(root: Path) -> None:

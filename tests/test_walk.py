@@ -120,7 +120,7 @@ def _press(page: Any, button: str) -> None:
     """With the keyboard alone: on by Tab until the button has the focus, then Enter."""
     for _ in range(60):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.innerText").strip().endswith(button):
+        if page.evaluate("(e => e.tagName == 'BUTTON' ? e.innerText : '')(document.activeElement)").endswith(button):
             page.keyboard.press("Enter")
             return
     raise AssertionError(f"{button} cannot be reached by keyboard")

@@ -126,7 +126,10 @@ def _figures(job: Job) -> None:
     columns[3].metric("Money so far", f"${job.usd_spent:.4f}{limit}", help="Machine time at the case's price.")
     if job.seconds_limit:
         share = min(1.0, job.seconds / job.seconds_limit)
-        st.progress(share, text=f"{share:.0%} of the budget used")
+        left = _took(max(0, job.seconds_limit - job.seconds))
+        money = "" if job.usd_left is None else f" and ${job.usd_left:.4f}"
+        st.progress(share)
+        st.caption(f"{share:.0%} of the budget used, {left}{money} left")
 
 
 def _steps(job: Job) -> None:
