@@ -387,7 +387,7 @@ def _range(figure: Range, unit: str) -> str:
 
 def _print_results(case: Case, results: Results, as_json: bool) -> None:
     if as_json:
-        click.echo((case.reports / "results.json").read_text(encoding="utf-8"))
+        click.echo(case.results_file.read_text(encoding="utf-8"))
         return
     from rich.console import Console
     from rich.table import Table

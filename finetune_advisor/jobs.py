@@ -31,9 +31,8 @@ from typing import Any, NoReturn
 
 from finetune_advisor import case, charts, experiment
 from finetune_advisor.case import Case
-from finetune_advisor.costs import prices
 from finetune_advisor.errors import AdvisorError, BadInput, StoreProblem
-from finetune_advisor.experiment.money import assume, spreads
+from finetune_advisor.experiment.money import assumptions_of, spreads
 from finetune_advisor.experiment.pace import Pace
 from finetune_advisor.experiment.watch import DATA, REPORT, Event
 from finetune_advisor.records import Progress, Results, no_progress
@@ -231,8 +230,7 @@ def _check(minutes: float | None, usd: Decimal | None) -> None:
 
 
 def _usd_per_hour(loaded: Case) -> Decimal:
-    own = loaded.money.prices
-    return assume(loaded, prices.load(loaded.folder / own if own else None)).machine.usd_per_hour.value
+    return assumptions_of(loaded).machine.usd_per_hour.value
 
 
 def _budget(job: Job) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from finetune_advisor import models
+
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -23,3 +25,9 @@ def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model of `oracle.py` by its name in a case."""
+    monkeypatch.setitem(models.TABLE, "oracle", "oracle:Oracle")

@@ -285,3 +285,15 @@ def test_any_text_survives(instruction: str) -> None:
         (Path(name) / case.FILE).write_text(SAMPLE, encoding="utf-8")
         assert case.edit(Path(name), {"task.instruction": instruction}).task.instruction == instruction
         assert case.read(Path(name)).task.instruction == instruction
+
+
+def test_what_speaks_against_the_new_case_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    case.sample(tmp_path)
+    before = (tmp_path / case.FILE).read_bytes()
+
+    def never(new: case.Case) -> None:
+        raise BadInput(f"{new.money.requests_per_month} are too many.")
+
+    with pytest.raises(BadInput, match="7 are too many"):
+        case.edit(tmp_path, {"money.requests_per_month": 7}, sound=never)
+    assert (tmp_path / case.FILE).read_bytes() == before

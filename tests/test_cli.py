@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from finetune_advisor import cli, models
+from finetune_advisor import cli
 from finetune_advisor.report import document
 from finetune_advisor.store import FILE, VERSION, Store
 from oracle import toy_rows, write_case
@@ -19,9 +19,7 @@ from oracle import toy_rows, write_case
 FAKE = '[[models]]\nname = "pretender"\nprovider = "fake"\n'
 
 
-@pytest.fixture(autouse=True)
-def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(models.TABLE, "oracle", "oracle:Oracle")
+pytestmark = pytest.mark.usefixtures("oracle")
 
 
 def call(*arguments: str | Path) -> Result:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor import case, experiment, models
+from finetune_advisor import case, experiment
 from finetune_advisor.errors import BadInput, StoreProblem
 from finetune_advisor.experiment import arms
 from finetune_advisor.experiment.rejudging import rejudge
@@ -28,9 +28,7 @@ from oracle import Oracle, write_case
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True)
-def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(models.TABLE, "oracle", "oracle:Oracle")
+pytestmark = pytest.mark.usefixtures("oracle")
 
 
 def run(folder: Path, *, relock: bool = False) -> Results:

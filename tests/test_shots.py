@@ -26,9 +26,7 @@ MODEL = '[[models]]\nname = "oracle"\nprovider = "oracle"\n{price}options = {{ c
 SHOT, RULES, QUESTION = 14, 13, 13
 
 
-@pytest.fixture(autouse=True)
-def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(models.TABLE, "oracle", "oracle:Oracle")
+pytestmark = pytest.mark.usefixtures("oracle")
 
 
 def made(folder: Path, *, window: int = 2048, rows: int = 60, prices: str = "") -> tuple[case.Case, Prepared]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,7 @@ from oracle import Oracle, write_case
 FREE = "zoe wrote about the parcel van"
 
 
-@pytest.fixture(autouse=True)
-def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(models.TABLE, "oracle", "oracle:Oracle")
+pytestmark = pytest.mark.usefixtures("oracle")
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +48,14 @@ def written(message: Message) -> str:
     return f'"role":"{message.role}","content":{json.dumps(message.content)}'
 
 
-def tried(found: tuple[Trial | NotTried, ...]) -> dict[str, Trial]:
+def tried(found: Iterable[Trial | NotTried]) -> dict[str, Trial]:
     return {each.approach: each for each in found if isinstance(each, Trial)}
 
 
 def test_before_a_run_the_untuned_arms_answer_and_nothing_is_made(tmp_path: Path) -> None:
     folder = write_case(tmp_path / "c", rows=60)
     before = sorted(folder.rglob("*"))
-    found = trial.try_one(case.read(folder), FREE)
+    found = tuple(Workbench(case.read(folder)).tries(FREE))
     assert [each.arm for each in found] == ["Zero-shot", "Few-shot", "LoRA"]
     assert found[2] == NotTried(arm="LoRA", reason="Not trained yet: run the experiments first.")
     few = tried(found)["few_shot"]
@@ -80,7 +79,7 @@ def test_after_a_run_every_arm_answers_and_the_store_stays_as_it_is(
     monkeypatch.setattr(tuning, "create", train)
     before = stored(finished)
     bench = Workbench(case.read(finished))
-    found = tried(bench.try_one(bench.examples[0].question))
+    found = tried(bench.tries(bench.examples[0].question))
     assert set(found) == {"zero_shot", "few_shot", "tuned"}
     assert stored(finished) == before
     assert found["few_shot"].note == ""
@@ -91,7 +90,7 @@ def test_after_a_run_every_arm_answers_and_the_store_stays_as_it_is(
 def test_a_validation_example_gets_the_prompt_and_the_score_of_the_experiment(finished: Path) -> None:
     read = case.read(finished)
     bench = Workbench(read)
-    found = tried(bench.try_one(bench.examples[3].question.upper() + "  "))
+    found = tried(bench.tries(bench.examples[3].question.upper() + "  "))
     results = experiment.stored(read)
     shots = next(arm.settings["shots"] for arm in results.arms if arm.approach == "few_shot")
     few = found["few_shot"]
@@ -107,16 +106,16 @@ def test_a_question_of_the_test_split_is_refused(finished: Path) -> None:
     bench = Workbench(case.read(finished))
     question = bench.prepared.parts["test"][0].question
     with pytest.raises(BadInput, match="locked test split"):
-        bench.try_one(f"  {question.upper()}")
+        tuple(bench.tries(f"  {question.upper()}"))
     with pytest.raises(BadInput, match="no question"):
-        bench.try_one(" \n")
+        tuple(bench.tries(" \n"))
 
 
 def test_a_changed_instruction_goes_to_the_untuned_arms_only(finished: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(finished, tmp_path / "copy")
     case.edit(copy, {"task.instruction": "Think of the customer."})
     experiment.run(case.read(copy))
-    found = tried(trial.try_one(case.read(copy), FREE))
+    found = tried(Workbench(case.read(copy)).tries(FREE))
     assert found["zero_shot"].prompt[0].content.startswith("Think of the customer.\nAnswer with exactly one")
     assert found["zero_shot"].note == ""
     assert found["tuned"].note == NO_INSTRUCTION
@@ -129,16 +128,16 @@ def test_the_instruction_of_the_case_is_in_the_prompt_as_in_the_experiment(tmp_p
     (folder / "case.toml").write_text(text.replace("[data]", 'instruction = "Be kind."\n[data]'), encoding="utf-8")
     read = case.read(folder)
     experiment.run(read)
-    system = tried(trial.try_one(read, FREE))["zero_shot"].prompt[0]
+    system = tried(Workbench(read).tries(FREE))["zero_shot"].prompt[0]
     assert system.content.startswith("Be kind.\nAnswer with")
     assert any(written(system) in line for line in stored(folder))
 
 
 def test_a_training_whose_folder_is_gone_is_not_trained(finished: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(finished, tmp_path / "copy")
-    assert "tuned" in tried(trial.try_one(case.read(copy), FREE))
+    assert "tuned" in tried(Workbench(case.read(copy)).tries(FREE))
     shutil.rmtree(copy / "fits")
-    assert "tuned" not in tried(trial.try_one(case.read(copy), FREE))
+    assert "tuned" not in tried(Workbench(case.read(copy)).tries(FREE))
     assert not (copy / "fits").exists()
 
 
@@ -157,12 +156,12 @@ def test_the_workbench_fits_each_arm_once(finished: Path, monkeypatch: pytest.Mo
     read = case.read(finished)
     bench = Workbench(read)
     bench.prompts(FREE)
-    bench.try_one(FREE)
+    tuple(bench.tries(FREE))
     changed = read.model_copy(update={"task": read.task.model_copy(update={"instruction": "Another prompt."})})
-    found = tried(bench.of(changed).try_one(FREE))
+    found = tried(bench.of(changed).tries(FREE))
     assert found["zero_shot"].prompt[0].content.startswith("Another prompt.")
     assert sorted(fits) == ["FewShot", "Tuned"]
-    assert "Another" not in tried(bench.try_one(FREE))["zero_shot"].prompt[0].content
+    assert "Another" not in tried(bench.tries(FREE))["zero_shot"].prompt[0].content
 
 
 def test_each_arm_comes_as_soon_as_it_has_answered(tmp_path: Path) -> None:
@@ -182,7 +181,7 @@ def test_each_arm_comes_as_soon_as_it_has_answered(tmp_path: Path) -> None:
 
 def test_prompts_are_those_that_are_sent_and_no_model_is_asked(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Workbench(case.read(finished))
-    sent = {each.arm: each.prompt for each in tried(bench.try_one(FREE)).values()}
+    sent = {each.arm: each.prompt for each in tried(bench.tries(FREE)).values()}
 
     def answer(*_: object) -> None:
         raise AssertionError("asked")
@@ -207,7 +206,7 @@ def test_the_validation_examples_are_found_without_a_model(finished: Path, monke
 
 def test_arms_that_cannot_be_asked_say_why(tmp_path: Path) -> None:
     arms = '[[arms]]\napproach = "rag"\n[[arms]]\napproach = "zero_shot"\n[[arms]]\napproach = "classical"\n'
-    found = trial.try_one(case.read(write_case(tmp_path / "c", rows=60, arms=arms)), FREE)
+    found = tuple(Workbench(case.read(write_case(tmp_path / "c", rows=60, arms=arms))).tries(FREE))
     reasons = {each.arm: each.reason for each in found if isinstance(each, NotTried)}
     assert reasons == {"RAG": "The case has no documents."}
     assert set(tried(found)) == {"zero_shot", "classical"}
@@ -219,13 +218,13 @@ def test_passages_are_shown_in_full(tmp_path: Path) -> None:
     (folder / "documents" / "van.md").write_text("# Vans\n\nThe parcel van comes on Monday.\n", encoding="utf-8")
     text = (folder / "case.toml").read_text(encoding="utf-8")
     (folder / "case.toml").write_text(text.replace("[data]", '[data]\ndocuments = "documents"'), encoding="utf-8")
-    rag = tried(trial.try_one(case.read(folder), FREE))["rag"]
+    rag = tried(Workbench(case.read(folder)).tries(FREE))["rag"]
     assert rag.passages[0].text.endswith("The parcel van comes on Monday.")
 
 
 def test_without_a_usable_price_there_is_no_cost(tmp_path: Path) -> None:
     folder = write_case(tmp_path / "c", rows=60, extra='[money]\nmachine = "abacus"\n')
-    assert tried(trial.try_one(case.read(folder), FREE))["zero_shot"].usd is None
+    assert tried(Workbench(case.read(folder)).tries(FREE))["zero_shot"].usd is None
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def request(example: Example, task: Task, messages: tuple[Message, ...], passage
 
 def _parted(example: Example) -> tuple[Message, tuple[Message, ...]]:
     """The example's system message, empty where it has none, and its other turns."""
-    if example.messages and example.messages[0].role in ("system", "developer"):
+    if example.messages and example.messages[0].is_system:
         return example.messages[0], example.messages[1:]
     return Message(role="system", content=""), example.messages
 

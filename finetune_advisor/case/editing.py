@@ -6,7 +6,7 @@ A change is written only when the whole new text passes the check of `read`.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -23,7 +23,7 @@ Values: TypeAlias = "dict[str, Any]"
 Place: TypeAlias = "str | int"
 
 
-def edit(folder: Path, changes: Mapping[str, object]) -> Case:
+def edit(folder: Path, changes: Mapping[str, object], *, sound: Callable[[Case], object] | None = None) -> Case:
     """Change keys of `case.toml`, all of them or none; others who edit the file meanwhile wait their turn.
 
     Args:
@@ -33,6 +33,7 @@ def edit(folder: Path, changes: Mapping[str, object]) -> Case:
             its approach (``arms.few_shot.settings.shots``) or, where several have it, by its place from 1
             (``arms.3.settings.shots``). A mapping for a model or an arm that is not there, or for the place behind the
             last, adds it. `key` quotes names that hold dots.
+        sound: Raises what else speaks against the case as it would be; called before anything is written.
 
     Returns:
         The case as it stands now.
@@ -47,6 +48,8 @@ def edit(folder: Path, changes: Mapping[str, object]) -> Case:
         text = plain_text(path)
         new = changed(text, changes)
         case = check(new, folder)
+        if sound is not None:
+            sound(case)
         if new != text:
             mark = _MARK if path.read_bytes().startswith(_MARK) else b""
             replace(path, mark + new.encode("utf-8"))

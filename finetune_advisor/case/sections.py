@@ -245,3 +245,8 @@ class Case(Section):
     def reports(self) -> Path:
         """Where reports and results are written."""
         return self.folder / "report"
+
+    @property
+    def results_file(self) -> Path:
+        """The results of the last run, as JSON."""
+        return self.reports / "results.json"

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune_advisor.charts import figure
-from finetune_advisor.errors import Missing, require
+from finetune_advisor.errors import Missing
 from finetune_advisor.report import browser
 from finetune_advisor.report.blocks import Chart
+from finetune_advisor.report.html import plotly_script
 
 WIDTH = 830
 """Pixels of a chart across the page, as `report.js` has it for paper."""
@@ -48,17 +49,13 @@ def pictures(charts: Sequence[Chart]) -> list[bytes]:
     """
     if not charts:
         return []
-    page = PAGE.format(plotly=_plotly(), figures=_as_json(charts), width=WIDTH, scale=SCALE)
+    page = PAGE.format(plotly=plotly_script(), figures=_as_json(charts), width=WIDTH, scale=SCALE)
     # Time that passes as fast as the browser gets things done: it waits for the pictures, not for the clock.
     drawn = browser.run(page, "--virtual-time-budget=60000", "--dump-dom", made="output").decode("utf-8", "replace")
     found = [base64.b64decode(text) for text in FOUND.findall(drawn.rpartition("</script>")[2]) if text]
     if len(found) != len(charts):
         raise Missing(f"The browser drew {len(found)} of {len(charts)} charts.", hint=browser.HINT)
     return found
-
-
-def _plotly() -> str:
-    return str(require("plotly.offline", extra="all").get_plotlyjs())
 
 
 def _as_json(charts: Sequence[Chart]) -> str:

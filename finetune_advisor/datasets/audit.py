@@ -307,7 +307,7 @@ def _private(rows: Sequence[_Row]) -> Iterator[Finding]:
 
 def _private_in(example: Example, shared: set[str]) -> dict[str, list[str]]:
     """Finds by code; a system message that many examples share is looked at once."""
-    systems = {m.content for m in example.messages if m.role in ("system", "developer")}
+    systems = {m.content for m in example.messages if m.is_system}
     texts = [m.content for m in example.messages if m.content not in shared] + [example.answer]
     shared |= systems
     found: defaultdict[str, list[str]] = defaultdict(list)

@@ -64,7 +64,7 @@ def prompt_texts(examples: Sequence[Example]) -> list[str]:
 
 
 def _joined_text(example: Example, *, system: bool) -> str:
-    return "\n".join(m.content for m in example.messages if (m.role in ("system", "developer")) is system)
+    return "\n".join(m.content for m in example.messages if m.is_system is system)
 
 
 def _numbered(keys: Iterable[Hashable]) -> list[int]:

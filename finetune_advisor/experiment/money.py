@@ -31,6 +31,24 @@ UNKNOWN_UTILISATION = (0.625, 2.0, "nobody said how busy the machine is: 80% of 
 """Of prices where all arms run on a machine whose utilisation of one half is assumed too: 0.5 / 0.8 to 0.5 / 0.25."""
 
 
+def price_table(case: Case) -> prices.PriceTable:
+    """The shipped prices, with those of the case's own file before them.
+
+    Raises:
+        BadInput: The file cannot be read or a row in it is not usable.
+    """
+    return prices.load(case.folder / case.money.prices if case.money.prices else None)
+
+
+def assumptions_of(case: Case) -> money.MoneyAssumptions:
+    """What the case reckons with today.
+
+    Raises:
+        BadInput: A price is not known.
+    """
+    return assume(case, price_table(case))
+
+
 def assume(case: Case, table: prices.PriceTable, today: date | None = None) -> money.MoneyAssumptions:
     """The money section of a case, with each figure's source.
 

@@ -169,7 +169,7 @@ def _provenance(prepared: Prepared) -> Provenance:
         time=datetime.now(UTC),
         version=finetune_advisor.__version__,
         commit=_commit(),
-        packages={name: found for name in PACKAGES if (found := _version(name))},
+        packages={name: found for name in PACKAGES if (found := installed(name))},
         machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         seed=prepared.seed,
         data_hash=prepared.data_hash,
@@ -178,7 +178,8 @@ def _provenance(prepared: Prepared) -> Provenance:
     )
 
 
-def _version(name: str) -> str:
+def installed(name: str) -> str:
+    """The version of a package; empty where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -18,8 +18,9 @@ from finetune_advisor.approaches.prompting import preferred
 from finetune_advisor.case import Case
 from finetune_advisor.costs import model as money
 from finetune_advisor.costs.request import answer_usd
+from finetune_advisor.experiment.money import assumptions_of
 from finetune_advisor.experiment.prepare import Prepared
-from finetune_advisor.experiment.trial import asked_once, assumptions_of
+from finetune_advisor.experiment.trial import asked_once
 from finetune_advisor.models import Model
 from finetune_advisor.records import Example, Message, Usage, no_progress
 
@@ -144,7 +145,7 @@ class _Counted:
         An example's turns twice, less the same turns once, are the turns alone; the rest of the prompt is shared.
         """
         whole = [prompts.full(example, self._prepared.task, extra=self._rules) for example in examples]
-        systems = {messages[0].content if messages[0].role in ("system", "developer") else "" for messages in whole}
+        systems = {messages[0].content if messages[0].is_system else "" for messages in whole}
         if len(systems) > 1:
             return 0
         turns = whole[0][1:] if systems != {""} else whole[0]

@@ -21,11 +21,10 @@ from finetune_advisor.approaches import Approach, Bench, Fitted
 from finetune_advisor.approaches.tuned import Training
 from finetune_advisor.case import Case
 from finetune_advisor.costs import model as money
-from finetune_advisor.costs import prices
 from finetune_advisor.datasets.duplicates import normalise
 from finetune_advisor.errors import AdvisorError, BadInput
 from finetune_advisor.experiment.arms import Attempt, Plan, Session, Unfinished, choose, plans, unfit
-from finetune_advisor.experiment.money import assume
+from finetune_advisor.experiment.money import assumptions_of
 from finetune_advisor.experiment.prepare import Prepared, prepare
 from finetune_advisor.records import (
     ArmResult,
@@ -160,8 +159,8 @@ class Workbench:
         with self.turn:
             return tuple(each if isinstance(each, NotTried) else self._prompt(each, example) for each in self._ready())
 
-    def try_one(self, question: str, *, progress: Progress = no_progress) -> tuple[Trial | NotTried, ...]:
-        """Ask every arm one question.
+    def tries(self, question: str, *, progress: Progress = no_progress) -> Iterator[Trial | NotTried]:
+        """Ask every arm one question, each as soon as it is waited for.
 
         Args:
             question: Any text; that of a validation example is scored against its answer.
@@ -170,10 +169,6 @@ class Workbench:
         Raises:
             BadInput: There is no question, or it is one of the locked test split.
         """
-        return tuple(self.tries(question, progress=progress))
-
-    def tries(self, question: str, *, progress: Progress = no_progress) -> Iterator[Trial | NotTried]:
-        """The same as `try_one`, each arm as soon as it has answered; nothing is asked for those not waited for."""
         example = self._example(question)
         assumptions = _usable(self._case)
         with self.turn:
@@ -305,20 +300,6 @@ class Workbench:
         )
 
 
-def try_one(case: Case, question: str, *, progress: Progress = no_progress) -> tuple[Trial | NotTried, ...]:
-    """Ask every arm of a case one question; for several questions keep a `Workbench`.
-
-    Args:
-        case: The case.
-        question: Any text; that of a validation example is scored against its answer.
-        progress: Told what is being done.
-
-    Raises:
-        AdvisorError: The data cannot be read, or the question is one of the test split.
-    """
-    return Workbench(case, progress).try_one(question, progress=progress)
-
-
 def validation(case: Case, progress: Progress = no_progress) -> tuple[Example, ...]:
     """The examples of a case whose questions may be tried; no model is loaded to find them.
 
@@ -377,15 +358,6 @@ def _prepared(case: Case, progress: Progress) -> Prepared:
         return prepare(case, store.locks(), progress)
 
 
-def assumptions_of(case: Case) -> money.MoneyAssumptions:
-    """What the case reckons with today.
-
-    Raises:
-        BadInput: A price is not known.
-    """
-    return assume(case, prices.load(case.folder / case.money.prices if case.money.prices else None))
-
-
 def _usable(case: Case) -> money.MoneyAssumptions | None:
     try:
         return assumptions_of(case)
@@ -428,4 +400,4 @@ def _trained(approach: Training, run: TrainingRun) -> Approach:
 
 
 def _system(messages: Sequence[Message]) -> Message | None:
-    return messages[0] if messages and messages[0].role in ("system", "developer") else None
+    return messages[0] if messages and messages[0].is_system else None

@@ -10,10 +10,9 @@ from typing import Any
 from finetune_advisor import statistics, verdict
 from finetune_advisor.case import Case
 from finetune_advisor.costs import model as money
-from finetune_advisor.costs import prices
-from finetune_advisor.experiment.money import assume, spreads
+from finetune_advisor.experiment.money import assume, price_table, spreads
 from finetune_advisor.experiment.stops import stops
-from finetune_advisor.records import ArmResult, Comparison, Cost, Finding, Power, Task, Verdict
+from finetune_advisor.records import ArmResult, Comparison, Cost, Finding, Power, Task, Verdict, highest
 
 Unpriced = Callable[[ArmResult, money.MoneyAssumptions], str]
 """Why an arm has no cost; empty where it has one."""
@@ -43,7 +42,7 @@ def compared(
         findings: What the audit of the data found.
         clusters: Which test examples belong together; none where each stands for itself.
     """
-    baseline = best([arm for arm in arms if not arm.tuned])
+    baseline = highest(arm for arm in arms if not arm.tuned)
     return Evidence(
         task=task,
         arms=arms,
@@ -74,11 +73,11 @@ def weigh(case: Case, evidence: Evidence, today: date, unpriced: Unpriced = lamb
         today: From when prices and providers' dates are looked at.
         unpriced: Says why an arm has no cost; empty where it has one.
     """
-    table = prices.load(case.folder / case.money.prices if case.money.prices else None)
+    table = price_table(case)
     assumptions = assume(case, table, today)
     reasons = {arm.name: why for arm in evidence.arms if (why := unpriced(arm, assumptions))}
     priced = [arm for arm in evidence.arms if arm.name not in reasons]
-    baseline = best([arm for arm in evidence.arms if not arm.tuned])
+    baseline = highest(arm for arm in evidence.arms if not arm.tuned)
     against = baseline if baseline in priced else None
     costs = tuple(money.cost(arm, assumptions, against) for arm in priced)
     facts = verdict.Facts(
@@ -102,11 +101,6 @@ def weigh(case: Case, evidence: Evidence, today: date, unpriced: Unpriced = lamb
     )
 
 
-def best(arms: Sequence[ArmResult]) -> ArmResult | None:
-    """The arm with the highest score; of equals the one that was listed first."""
-    return max(arms, key=lambda arm: arm.score, default=None)
-
-
 def compare(
     arms: Sequence[ArmResult], baseline: ArmResult | None, *, binary: bool, clusters: Sequence[int]
 ) -> tuple[Comparison, ...]:
@@ -123,7 +117,7 @@ def compare(
 
 def power_of(arms: Sequence[ArmResult], baseline: ArmResult | None, *, binary: bool) -> Power | None:
     """What the test set can show about the best tuned arm against the baseline, or about whichever of them there is."""
-    tuned = best([arm for arm in arms if arm.tuned])
+    tuned = highest(arm for arm in arms if arm.tuned)
     one, other = tuned or baseline, baseline if tuned else None
     if one is None:
         return None

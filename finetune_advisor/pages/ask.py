@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
 
 from finetune_advisor import case as cases
 from finetune_advisor.case import Case
-from finetune_advisor.case.editing import changed
-from finetune_advisor.case.reading import plain_text
 from finetune_advisor.errors import AdvisorError, BadInput
 from finetune_advisor.experiment.money import spreads
+from finetune_advisor.pages.assumptions import given
+from finetune_advisor.pages.draw import UNTYPED
 from finetune_advisor.pages.shell import refuse
 from finetune_advisor.questions import QUESTIONS, Question, Section
 from finetune_advisor.records import Answered, Results
 from finetune_advisor.report.markdown import escape
-
-UNTYPED: Any = st
-"""The type of a number field's value follows from arguments that pyright cannot see together."""
 
 YES_NO = {True: "Yes", False: "No"}
 
@@ -47,21 +44,24 @@ def said(case: Case, question: Question) -> Any:
     """What `case.toml` says; None where it is silent and the default counts."""
     if question.table == "answers":
         return case.answers.get(question.id)
-    section = case.goal if question.table == "goal" else case.money
-    name = place(question).partition(".")[2]
-    value = getattr(section, name) if name in section.model_fields_set else None
-    return float(value) if isinstance(value, Decimal) else value
+    return given(case, place(question))
 
 
-def save(case: Case, changes: dict[str, object], refused: str) -> None:
+def save(case: Case, changes: dict[str, object], refused: str, sound: Callable[[Case], object] | None = None) -> None:
     """Write changes into `case.toml`; what it refuses is shown by the field of that name.
 
-    A range that would no longer hold its figure is refused too: nothing could be judged with it.
+    A range that would no longer hold its figure is refused too, for nothing could be judged with it, and what `sound`
+    raises on the case as it would be.
     """
-    try:
+
+    def judgeable(new: Case) -> None:
+        if sound is not None:
+            sound(new)
         if _ranges_hold(case):
-            spreads(cases.check(changed(plain_text(case.folder / cases.FILE), changes), case.folder))
-        cases.edit(case.folder, changes)
+            spreads(new)
+
+    try:
+        cases.edit(case.folder, changes, sound=judgeable)
     except AdvisorError as error:
         st.session_state[f"{refused}-refused"] = error
 

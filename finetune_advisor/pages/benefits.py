@@ -43,7 +43,7 @@ case = opened()
 step("Benefits")
 found = results(case)
 if found is None:
-    nothing_run()
+    nothing_run(case)
 else:
     _show(found)
 st.header("Your answers", anchor=False)

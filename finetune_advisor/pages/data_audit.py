@@ -13,13 +13,12 @@ from finetune_advisor.case import Case
 from finetune_advisor.errors import AdvisorError
 from finetune_advisor.pages.data_examples import cut
 from finetune_advisor.pages.data_reading import Audited, audited, bytes_to_audit, files, look, plain, rows
-from finetune_advisor.pages.draw import download_csv
+from finetune_advisor.pages.draw import UNTYPED, download_csv
 from finetune_advisor.records import Finding
 from finetune_advisor.report.evidence import SEVERITIES
 from finetune_advisor.report.formats import count
 from finetune_advisor.report.markdown import escape
 
-UNTYPED: Any = st
 BIG = 2 << 20
 """From so many bytes on, people are asked before their data is audited: 10,000 short examples take some seconds."""
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC
-from typing import Any
 
 import streamlit as st
 
 from finetune_advisor.case import Case
 from finetune_advisor.datasets.split import Split
 from finetune_advisor.pages.data_reading import Look, plain
-from finetune_advisor.pages.draw import draw
+from finetune_advisor.pages.draw import UNTYPED, draw
 from finetune_advisor.records import Example, Part
 from finetune_advisor.report.blocks import KeyFigure, KeyFigures
 from finetune_advisor.report.formats import count
 from finetune_advisor.store import Lock
 
-UNTYPED: Any = st
 PER_PAGE = 100
 SHOWN = 1_000
 """Characters of a cell; the rest would only make the page slow."""

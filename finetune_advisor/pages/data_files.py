@@ -21,13 +21,13 @@ from finetune_advisor.datasets.rows import SUFFIXES, read_rows
 from finetune_advisor.errors import AdvisorError, BadInput
 from finetune_advisor.pages.ask import save, show_refusal
 from finetune_advisor.pages.data_reading import RELOCK, Look, Version, columns, files, plain, version
+from finetune_advisor.pages.draw import UNTYPED
 from finetune_advisor.records import TaskKind
 from finetune_advisor.report.formats import count, metric_title
 from finetune_advisor.report.markdown import escape
 from finetune_advisor.workspace import add_file
 from finetune_advisor.workspace.uploads import FOLDER, MAX_BYTES
 
-UNTYPED: Any = st
 HEAD = 100
 """So many rows tell which columns a file has."""
 

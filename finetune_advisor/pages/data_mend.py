@@ -19,11 +19,11 @@ from finetune_advisor.datasets.replace import replace as replace_file
 from finetune_advisor.errors import AdvisorError, BadInput
 from finetune_advisor.pages.ask import show_refusal
 from finetune_advisor.pages.data_reading import RELOCK, columns, files, plain, refused, rows, version
+from finetune_advisor.pages.draw import UNTYPED
 from finetune_advisor.records import Finding
 from finetune_advisor.report.formats import count
 from finetune_advisor.report.markdown import escape
 
-UNTYPED: Any = st
 EDITABLE = (".jsonl", ".ndjson", ".csv", ".tsv")
 PER_PAGE = 20
 FOUND, ALL = "Rows with findings", "All rows"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -13,14 +12,13 @@ from finetune_advisor.datasets.languages import Languages, LanguageTokens, langu
 from finetune_advisor.errors import AdvisorError, BadInput, Missing, require
 from finetune_advisor.models.embedded import chat_model_folder
 from finetune_advisor.pages.data_reading import Look, Version, named, version
-from finetune_advisor.pages.draw import download_csv
+from finetune_advisor.pages.draw import UNTYPED, download_csv
 from finetune_advisor.pages.shell import refuse
 from finetune_advisor.records import Example
 from finetune_advisor.report.blocks import Cell
 from finetune_advisor.report.formats import DASH, count
 from finetune_advisor.report.markdown import escape
 
-UNTYPED: Any = st
 COMMON = ""
 """OpenAI's vocabulary, which comes with the program."""
 

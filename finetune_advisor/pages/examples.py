@@ -44,7 +44,7 @@ case = opened()
 st.title("Where the approaches disagree", anchor=False)
 found = results(case)
 if found is None:
-    nothing_run()
+    nothing_run(case)
 else:
     draw(simulated(found))
     _show(found, _chosen(found))

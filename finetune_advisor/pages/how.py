@@ -22,7 +22,7 @@ from finetune_advisor.report.markdown import escape
 
 def _verdict(found: Results | None) -> None:
     if found is None:
-        nothing_run()
+        nothing_run(case)
         return
     draw(simulated(found))
     decision = found.verdict.decision

@@ -36,7 +36,7 @@ def labels(case: Case, results: Results | None) -> None:
         "What one more example costs, and how many you could get, is asked under “Money and effort”, “Questions”."
     )
     if results is None:
-        nothing_run()
+        nothing_run(case)
     elif found := learning(results):
         draw(found)
     else:

@@ -13,13 +13,10 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from finetune_advisor import case as cases
 from finetune_advisor.case import Case
-from finetune_advisor.case.editing import changed
-from finetune_advisor.case.reading import plain_text
 from finetune_advisor.costs import prices
 from finetune_advisor.errors import AdvisorError
-from finetune_advisor.pages.ask import UNTYPED, YES_NO, ask, save, show_refusal
+from finetune_advisor.pages.ask import YES_NO, ask, save, show_refusal
 from finetune_advisor.pages.assumptions import (
     FIELDS,
     Field,
@@ -32,7 +29,7 @@ from finetune_advisor.pages.assumptions import (
     range_origin,
     reckoned,
 )
-from finetune_advisor.pages.draw import BOXES, ICONS, draw
+from finetune_advisor.pages.draw import BOXES, ICONS, UNTYPED, draw
 from finetune_advisor.pages.shell import nothing_run, refuse
 from finetune_advisor.records import Results
 from finetune_advisor.report.answer import KINDS, simulated
@@ -98,7 +95,7 @@ def _reckoned(case: Case, today: date) -> Reckoned | None:
 
 
 def _measured(case: Case) -> bool:
-    return (case.reports / "results.json").is_file()
+    return case.results_file.is_file()
 
 
 def _prices(case: Case) -> prices.PriceTable:
@@ -139,7 +136,7 @@ def _said(results: Results) -> str:
 def _charts(case: Case, results: Results | None) -> None:
     if results is None:
         if not _measured(case):
-            nothing_run()
+            nothing_run(case)
             st.caption("The charts need measured tokens, times and scores. What you fill in here counts then.")
         return
     chart = st.segmented_control(
@@ -301,11 +298,8 @@ def _set_end(case: Case, field: Field, end: int, sound: bool, reckoned_with: tup
 
 def _change(case: Case, changes: dict[str, object], field: Field, sound: bool) -> None:
     """Save the changes, unless a case that could be reckoned with could not be any more."""
-    try:
-        if sound:
-            new = cases.check(changed(plain_text(case.folder / cases.FILE), changes), case.folder)
-            reckoned(new, _prices(new), datetime.now(UTC).date())
-    except AdvisorError as error:
-        st.session_state[f"{_key(field)}-refused"] = error
-        return
-    save(case, changes, _key(field))
+
+    def still(new: Case) -> None:
+        reckoned(new, _prices(new), datetime.now(UTC).date())
+
+    save(case, changes, _key(field), still if sound else None)

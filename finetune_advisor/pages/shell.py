@@ -104,7 +104,7 @@ def refuse(error: AdvisorError) -> None:
 
 def results(case: Case) -> Results | None:
     """The measured results, judged by the case as it stands now; None where nothing has been run."""
-    path = case.reports / "results.json"
+    path = case.results_file
     if not path.is_file():
         return None
     stat = path.stat()
@@ -171,9 +171,9 @@ def _next(title: Section) -> None:
     st.page_link(page(PAGES[title]), label=f"Next: {title}", icon=":material/arrow_forward:")
 
 
-def nothing_run() -> None:
+def nothing_run(case: Case) -> None:
     """Say that experiments are still to be run, with the way there; not where results are there and were refused."""
-    if (folder() / "report" / "results.json").is_file():
+    if case.results_file.is_file():
         return
     st.info("Nothing has been measured yet. Run the experiments first.", icon=":material/info:")
     st.page_link(page("experiments"), label="To the experiments", icon=":material/science:")

@@ -15,9 +15,8 @@ from finetune_advisor.costs.model import HOURS_PER_MONTH
 from finetune_advisor.costs.shape import Shape, load, names
 from finetune_advisor.errors import AdvisorError
 from finetune_advisor.experiment.stops import EMBEDDED
-from finetune_advisor.pages.ask import UNTYPED
 from finetune_advisor.pages.counted import counted
-from finetune_advisor.pages.draw import draw
+from finetune_advisor.pages.draw import UNTYPED, draw
 from finetune_advisor.pages.shell import refuse
 from finetune_advisor.report.blocks import Block, Bullets, Callout, Details, Heading, KeyFigure, KeyFigures, Table
 from finetune_advisor.report.formats import count, dollars, seconds, usd

@@ -171,7 +171,7 @@ def _version(case: Case) -> str:
 def _as_it_is(case: Case) -> str:
     """Of all that decides prompts and prices; with new results other settings may have been chosen."""
     stated = case.model_dump_json(include={"task", "arms", "money"})
-    return f"{_version(case)} {stated} {list(_stats([case.reports / 'results.json']))}"
+    return f"{_version(case)} {stated} {list(_stats([case.results_file]))}"
 
 
 def _stats(paths: Iterator[Path] | Sequence[Path]) -> Iterator[tuple[str, int, int]]:

@@ -50,7 +50,7 @@ case = opened()
 step("Verdict")
 found = results(case)
 if found is None:
-    nothing_run()
+    nothing_run(case)
 else:
     draw((*question(found)[1:], *answer(found), *quality_cost(found)))  # the title of the case stands above
     _sign_off(case, found)

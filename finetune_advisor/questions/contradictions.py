@@ -7,14 +7,14 @@ chance, or a closeness that could hide a gap of more than `GAP`. Arms of a model
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from statistics import fmean, stdev
 
 from finetune_advisor.questions.catalogue import QUESTIONS
-from finetune_advisor.records import ArmResult, Cost, Interval, Results, SideEffect
+from finetune_advisor.records import ArmResult, Cost, Interval, Results, SideEffect, highest
 
 FEWEST = 20
 """With fewer test examples nothing is said."""
@@ -54,16 +54,16 @@ class _Seen:
 
     def best(self, *approaches: str) -> ArmResult | None:
         """The arm of these approaches that scores highest."""
-        return _highest(arm for arm in self.arms if arm.approach in approaches)
+        return highest(arm for arm in self.arms if arm.approach in approaches)
 
     @cached_property
     def tuned(self) -> ArmResult | None:
-        return _highest(arm for arm in self.arms if arm.tuned)
+        return highest(arm for arm in self.arms if arm.tuned)
 
     @cached_property
     def untuned(self) -> ArmResult | None:
         """The best untuned language model."""
-        return _highest(arm for arm in self.arms if not arm.tuned and arm.approach != "classical")
+        return highest(arm for arm in self.arms if not arm.tuned and arm.approach != "classical")
 
     @property
     def needed(self) -> float | None:
@@ -117,7 +117,7 @@ def contradictions(said: Mapping[str, object], results: Results) -> dict[str, st
 
 
 def _needed_score(seen: _Seen, answer: object) -> str:
-    best = _highest(seen.arms)
+    best = highest(seen.arms)
     if best is None or not seen.misses(best):
         return ""
     return f"You need a score of {answer}; measured here no arm reaches it: the best, {best.name}, {_scored(best)}."
@@ -163,7 +163,7 @@ def _documents(seen: _Seen, answer: object) -> str:
 
 
 def _classifier(seen: _Seen, answer: object) -> str:
-    simple, best = seen.best("classical"), _highest(arm for arm in (seen.untuned, seen.tuned) if arm)
+    simple, best = seen.best("classical"), highest(arm for arm in (seen.untuned, seen.tuned) if arm)
     if simple is None or best is None:
         return ""
     if answer is True:
@@ -239,10 +239,6 @@ RULES: Mapping[str, Callable[[_Seen, object], str]] = {
     "data_set": _data_set,
 }
 """By question id. Wishes about the future, such as the volume, cannot disagree with a measurement."""
-
-
-def _highest(arms: Iterable[ArmResult]) -> ArmResult | None:
-    return max(arms, key=lambda arm: arm.score, default=None)
 
 
 def _number(value: object) -> float | None:

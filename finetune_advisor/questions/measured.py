@@ -14,6 +14,7 @@ from finetune_advisor.records import (
     SideEffect,
     SplitSummary,
     Task,
+    highest,
 )
 
 
@@ -29,7 +30,7 @@ def evidence(
     learning_curve: LearningCurve | None = None,
 ) -> dict[str, str]:
     """What the data and the runs say on each question, by its id; questions without evidence are left out."""
-    untuned, tuned = (_best([arm for arm in arms if arm.tuned == kind]) for kind in (False, True))
+    untuned, tuned = (highest(arm for arm in arms if arm.tuned == kind) for kind in (False, True))
     best = [arm for arm in (untuned, tuned) if arm]
     found = {
         "task": _data(task, split),
@@ -53,10 +54,6 @@ def evidence(
         "training_environment": _training(tuned),
     }
     return {name: text.strip() for name, text in found.items() if text.strip()}
-
-
-def _best(arms: Sequence[ArmResult]) -> ArmResult | None:
-    return max(arms, key=lambda arm: arm.score, default=None)
 
 
 def _by(arms: Sequence[ArmResult], *approaches: str) -> list[ArmResult]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetune_advisor.case import Case
-from finetune_advisor.records import ArmResult, Results
+from finetune_advisor.records import ArmResult, Results, highest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,7 @@ def needs(case: Case, results: Results | None) -> tuple[Need, ...]:
 
 def _tuned(results: Results | None) -> ArmResult | None:
     """The best arm that was tuned for real."""
-    real = [arm for arm in (results.arms if results else ()) if arm.tuned and not arm.simulated]
-    return max(real, key=lambda arm: arm.score, default=None)
+    return highest(arm for arm in (results.arms if results else ()) if arm.tuned and not arm.simulated)
 
 
 def _model(case: Case, tuned: ArmResult | None) -> Need:

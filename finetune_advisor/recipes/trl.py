@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files as shipped
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
 import finetune_advisor
+from finetune_advisor.experiment.results import installed
 from finetune_advisor.models.embedded import CHAT_MODEL
 from finetune_advisor.recipes.checks import checks
 from finetune_advisor.recipes.facts import facts, settings
@@ -131,15 +131,8 @@ _VERSION = re.compile(r"[0-9][0-9A-Za-z.!+-]*")
 def _pinned(name: str, recipe: Recipe) -> str:
     measured = recipe.results.provenance.packages.get(name) if recipe.results else None
     # Results may come from elsewhere, and this becomes a command to copy.
-    found = measured if measured and _VERSION.fullmatch(measured) else _installed(name)
+    found = measured if measured and _VERSION.fullmatch(measured) else installed(name)
     return f"{name}=={found.partition('+')[0]}" if found else name
-
-
-def _installed(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def _vllm_rank(rank: int) -> int:

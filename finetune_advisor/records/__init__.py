@@ -43,6 +43,7 @@ from finetune_advisor.records.evidence import (
     LearningPoint,
     Power,
     SideEffect,
+    highest,
 )
 from finetune_advisor.records.money import Cost, Driver, Price, Route, Spread
 from finetune_advisor.records.results import Provenance, Results
@@ -98,5 +99,6 @@ __all__ = [
     "Usage",
     "Verdict",
     "Worth",
+    "highest",
     "no_progress",
 ]

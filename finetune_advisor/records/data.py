@@ -47,6 +47,11 @@ class Message:
     content: str
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    @property
+    def is_system(self) -> bool:
+        """Whether it instructs the model and is no turn of the conversation."""
+        return self.role in ("system", "developer")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Example:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
@@ -85,6 +85,11 @@ class ArmResult:
         """Mean score over the answers that had the wanted form; 0 where none had it."""
         in_form = self.n - self.failures - self.format_failures
         return min(1.0, self.score * self.n / in_form) if in_form else 0.0
+
+
+def highest(arms: Iterable[ArmResult]) -> ArmResult | None:
+    """The arm with the highest score; of equals the one that was listed first."""
+    return max(arms, key=lambda arm: arm.score, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ def to_html(results: Results, figure: Callable[[Chart], Any]) -> str:
     blocks = build(results)
     first = next((i for i, block in enumerate(blocks) if is_section(block)), len(blocks))
     charts = {id(chart): (f"figure-{i}", _plain(figure(chart))) for i, chart in enumerate(charts_in(blocks))}
-    scripts = (_plotly(), _read("report.js")) if charts else ()
+    scripts = (plotly_script(), _read("report.js")) if charts else ()
     text = _page().render(
         title=results.title,
         first=blocks[:first],
@@ -107,7 +107,8 @@ def _plain(figure: Any) -> Any:
     return json.loads(figure.to_json())
 
 
-def _plotly() -> str:
+def plotly_script() -> str:
+    """What draws the charts in a page."""
     return str(require("plotly.offline", extra="all").get_plotlyjs())
 
 
