@@ -69,6 +69,16 @@ def test_a_batch_gives_what_generate_gives_for_each_prompt_alone(folder: Path, m
     assert len(set(texts(given))) > 1
 
 
+@pytest.mark.parametrize("system", [LONG, "answer"])
+def test_prompts_that_are_read_in_pieces_give_the_same(
+    folder: Path, model: LocalModel, system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = requests(system)
+    whole = texts(model.answer(Batch(requests=tuple(asked))))
+    monkeypatch.setitem(generation.PADDING_TOKENS, "cpu", 1)
+    assert texts(model.answer(Batch(requests=tuple(asked)))) == whole == [alone(folder, each) for each in asked]
+
+
 def test_answers_of_different_lengths_end_where_they_end_alone(folder: Path, model: LocalModel) -> None:
     """Rows that are finished leave the batch while others go on."""
     asked = requests(max_tokens=30)
@@ -232,6 +242,16 @@ def test_the_shared_length_is_shared_and_leaves_every_prompt_something(prompts: 
     assert length % generation.PREFIX_STEP == 0
     assert len({tuple(prompt[:length]) for prompt in prompts}) == 1
     assert length < min(len(prompt) for prompt in prompts)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1), st.integers(1, 200), st.integers(0, 40))
+def test_pieces_hold_every_prompt_once_within_their_bounds(lengths: list[int], most: int, padding: int) -> None:
+    made = generation.pieces(lengths, most, padding)
+    assert sorted(place for piece in made for place in piece) == list(range(len(lengths)))
+    for piece in made:
+        longest = max(lengths[place] for place in piece)
+        assert len(piece) == 1 or longest * len(piece) <= most
+        assert sum(longest - lengths[place] for place in piece) <= padding
 
 
 @given(st.floats(0, 1e6), st.lists(st.integers(0, 1000), min_size=1, max_size=9))

@@ -1,8 +1,9 @@
 """Greedy generation for a batch of prompts, with their common beginning computed once.
 
-Rows are padded on the left, between the common beginning and the rest of each prompt. What a batch gives depends
-on the batch alone: the length of the common beginning is decided from its own prompts, and what is remembered of
-earlier batches is only the computation for exactly the same tokens.
+Prompts are read in pieces of like length, so that little padding is computed, and written to together. Rows are padded
+on the left, between the common beginning and the rest of each prompt, and before the beginning where another piece is
+longer. What a batch gives depends on the batch alone: common beginning and pieces are decided from its own prompts, and
+what is remembered of earlier batches is only the computation for exactly the same tokens.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ PREFIX_STEP = 16
 """A common beginning is used from this many tokens on, in multiples of it."""
 
 PREFIXES_KEPT = 2
+
+PIECE_TOKENS = {"cpu": 4096, "cuda": 65536}
+"""The most tokens that are read at once. Two cores read 16 x 230 tokens 10 to 20% faster than 32 x 230."""
+
+PADDING_TOKENS = {"cpu": 128, "cuda": 4096}
+"""The most padding in a piece; computing more of it takes longer than one more pass over the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +90,7 @@ class GreedyGenerator:
             variant: Which weights `model` stands for; computations are remembered for the same weights only.
         """
         started = time.perf_counter()
-        shared = shared_length(prompts) if self._can_share() else 0
+        shared = shared_length(prompts) if self._can_join() else 0
         known = (variant, tuple(prompts[0][:shared])) in self._prefixes
         with require("torch", extra="local").inference_mode():
             rows = self._prefill(model, prompts, shared, variant)
@@ -101,8 +108,8 @@ class GreedyGenerator:
         logits[:1, :1].tolist()  # waits for a device that works asynchronously
         return time.perf_counter()
 
-    def _can_share(self) -> bool:
-        """Whether a gap between beginning and rest is harmless: not with sliding windows or recurrent states."""
+    def _can_join(self) -> bool:
+        """Whether gaps before and between tokens are harmless: not with sliding windows or recurrent states."""
         cache = require("transformers", extra="local").DynamicCache(config=self.config)
         plain = require("transformers.cache_utils", extra="local").DynamicLayer
         return "position_ids" in self._takes and all(type(layer) is plain for layer in cache.layers)
@@ -120,20 +127,44 @@ class GreedyGenerator:
         return self._prefixes[key]
 
     def _prefill(self, model: Module, prompts: Sequence[list[int]], shared: int, variant: str) -> _Rows:
+        kind = self.device.type if self.device.type in PIECE_TOKENS else "cpu"
+        lengths = [len(prompt) - shared for prompt in prompts]
+        whole = [list(range(len(prompts)))]
+        parts = pieces(lengths, PIECE_TOKENS[kind], PADDING_TOKENS[kind]) if self._can_join() else whole
+        return self._joined([self._read(model, prompts, part, shared, variant) for part in parts])
+
+    def _read(self, model: Module, prompts: Sequence[list[int]], part: list[int], shared: int, variant: str) -> _Rows:
         torch = require("torch", extra="local")
         cache = require("transformers", extra="local").DynamicCache(config=self.config)
         if shared:
-            spread(self._prefix(model, prompts[0][:shared], variant), cache, len(prompts))
-        ids, own = (part.to(self.device) for part in left_padded([prompt[shared:] for prompt in prompts]))
+            spread(self._prefix(model, prompts[0][:shared], variant), cache, len(part))
+        ids, own = (each.to(self.device) for each in left_padded([prompts[place][shared:] for place in part]))
         positions = (own.cumsum(dim=1) - 1).clamp(min=0) + shared
-        mask = torch.cat([own.new_ones((len(prompts), shared)), own], dim=1)
+        mask = torch.cat([own.new_ones((len(part), shared)), own], dim=1)
         logits = self._forward(model, ids, mask, positions, cache)
+        return _Rows(indices=part, cache=cache, mask=mask, positions=positions[:, -1:] + 1, logits=logits)
+
+    def _joined(self, parts: list[_Rows]) -> _Rows:
+        """The rows of all pieces, the shorter ones padded on the left."""
+        if len(parts) == 1:
+            return parts[0]
+        torch = require("torch", extra="local")
+        longest = max(part.mask.shape[1] for part in parts)
+        gaps = [longest - part.mask.shape[1] for part in parts]
+        pad = torch.nn.functional.pad
+        whole = require("transformers", extra="local").DynamicCache(config=self.config)
+        for layer, target in enumerate(whole.layers):
+            pairs = [(part.cache.layers[layer], gap) for part, gap in zip(parts, gaps, strict=True)]
+            keys = torch.cat([pad(of.keys, (0, 0, gap, 0)) for of, gap in pairs])
+            target.update(keys, torch.cat([pad(of.values, (0, 0, gap, 0)) for of, gap in pairs]))
+            for of, _ in pairs:
+                of.reset()
         return _Rows(
-            indices=list(range(len(prompts))),
-            cache=cache,
-            mask=mask,
-            positions=positions[:, -1:] + 1,
-            logits=logits,
+            indices=[place for part in parts for place in part.indices],
+            cache=whole,
+            mask=torch.cat([pad(part.mask, (gap, 0)) for part, gap in zip(parts, gaps, strict=True)]),
+            positions=torch.cat([part.positions for part in parts]),
+            logits=torch.cat([part.logits for part in parts]),
         )
 
     def _decode(self, model: Module, rows: _Rows, limits: Sequence[int]) -> tuple[list[list[int]], list[bool]]:
@@ -211,6 +242,26 @@ def shared_length(prompts: Sequence[list[int]]) -> int:
     most = min(len(prompt) for prompt in prompts) - 1
     same = next((i for i in range(most) if first[i] != last[i]), most)
     return same // PREFIX_STEP * PREFIX_STEP
+
+
+def pieces(lengths: Sequence[int], most: int, padding: int) -> list[list[int]]:
+    """Which prompts are read together: of like length, the longest first.
+
+    Args:
+        lengths: Tokens of each prompt, without the common beginning.
+        most: The most tokens of a piece, padding included; a longer prompt is a piece by itself.
+        padding: The most padding of a piece.
+    """
+    made: list[list[int]] = []
+    longest = wasted = 0
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        wasted += longest - lengths[place]
+        if made and (len(made[-1]) + 1) * longest <= most and wasted <= padding:
+            made[-1].append(place)
+        else:
+            made.append([place])
+            longest, wasted = lengths[place], 0
+    return made
 
 
 def accounted(
