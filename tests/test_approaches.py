@@ -350,6 +350,30 @@ def test_tuned_rag_learns_what_it_will_be_asked(tuner: StubTuner) -> None:
     assert len(tuner.validation) == 2
 
 
+@pytest.mark.parametrize("name", ["tuned", "tuned_rag"])
+def test_what_is_learnt_comes_with_its_tools(tuner: StubTuner, name: str) -> None:
+    tools = ({"type": "function", "function": {"name": "find"}},)
+    train = [replace(each, tools=tools if n % 2 else ()) for n, each in enumerate(FACTS)]
+    options = {"retriever": "bm25"} if name == "tuned_rag" else {}
+    approaches.create(name, **options).fit(bench(train, kind=TaskKind.QA, passages=PASSAGES))
+    assert [pair.tools for pair in tuner.train] == [(), tools, (), tools]
+    assert [pair.tools for pair in tuner.validation] == [(), tools]
+
+
+@pytest.mark.parametrize("name", ["zero_shot", "few_shot", "nearest_shot", "rag", "tuned", "tuned_rag"])
+def test_json_answers_are_asked_for_with_their_schema(tuner: StubTuner, name: str) -> None:
+    train = [replace(each, answer=json.dumps({"fact": each.answer})) for each in FACTS]
+    options = {} if name in ("zero_shot", "few_shot", "tuned") else {"retriever": "bm25"}
+    task = bench(train, kind=TaskKind.JSON, passages=PASSAGES)
+    (request,) = approaches.create(name, **options).fit(task).ask(FACTS[:1])
+    assert request.answer_schema == {
+        "type": "object",
+        "properties": {"fact": {"type": "string"}},
+        "required": ["fact"],
+        "additionalProperties": False,
+    }
+
+
 @pytest.mark.parametrize("name", ["rag", "tuned_rag"])
 def test_retrieval_without_documents_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match="documents"):

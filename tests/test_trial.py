@@ -151,8 +151,8 @@ def test_the_workbench_fits_each_arm_once(finished: Path, monkeypatch: pytest.Mo
 
         return fit
 
-    for kind in (FewShot, Tuned):
-        monkeypatch.setattr(kind, "fit", spied(kind.fit))
+    monkeypatch.setattr(FewShot, "fit", spied(FewShot.fit))
+    monkeypatch.setattr(Tuned, "asking", spied(Tuned.asking))
     read = case.read(finished)
     bench = Workbench(read)
     bench.prompts(FREE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
@@ -26,9 +27,16 @@ TABLE = {
 }
 
 
+def free(what: str, usd: Decimal) -> None:
+    """An `Bench.approve` that allows everything and pays nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What an approach may use. There is no test example in it, by construction."""
+    """What an approach may use. There is no test example in it, by construction.
+
+    `approve` is told what a training at a provider is expected to cost before it is started, and may refuse.
+    """
 
     task: Task
     train: Sequence[Example]
@@ -38,6 +46,7 @@ class Bench:
     folder: Path
     seed: int
     progress: Progress
+    approve: Callable[[str, Decimal], None] = free
 
 
 @dataclass(frozen=True, kw_only=True)

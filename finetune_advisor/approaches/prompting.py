@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from finetune_advisor import retrieval
 from finetune_advisor.approaches import Bench, Fitted, prompts
+from finetune_advisor.approaches.schema import answer_schema
 from finetune_advisor.errors import BadInput
 from finetune_advisor.models import Model
 from finetune_advisor.records import Example, Message, Progress, Request, TaskKind
@@ -133,13 +134,14 @@ class FewShot:
 
 
 def _same_start(bench: Bench, before: Sequence[Message]) -> Fitted:
-    extra = prompts.rules(bench.task, bench.train)
+    extra, schema = prompts.rules(bench.task, bench.train), answer_schema(bench.task, bench.train)
+
+    def worded(example: Example) -> Request:
+        messages = prompts.full(example, bench.task, extra=extra, before=before)
+        return prompts.request(example, bench.task, messages, schema=schema)
 
     def ask(examples: Sequence[Example]) -> list[Request]:
-        return [
-            prompts.request(example, bench.task, prompts.full(example, bench.task, extra=extra, before=before))
-            for example in examples
-        ]
+        return [worded(example) for example in examples]
 
     return Fitted(model=required_model(bench), ask=ask)
 
@@ -170,21 +172,24 @@ class NearestShot:
         """Index the questions of the training part."""
         pool = candidates(bench, self.shots)
         index = indexed(self.retriever, [example.question for example in pool], bench.progress)
-        extra = prompts.rules(bench.task, bench.train)
+        extra, schema = prompts.rules(bench.task, bench.train), answer_schema(bench.task, bench.train)
         # Duplicates of the question are thrown away after the search, so as many more are looked up.
         spare = max(Counter(_normal(example) for example in pool).values(), default=0)
+
+        def worded(example: Example, near: Sequence[Example]) -> Request:
+            messages = prompts.full(example, bench.task, extra=extra, before=self._before(example, near))
+            return prompts.request(example, bench.task, messages, schema=schema)
 
         def ask(examples: Sequence[Example]) -> list[Request]:
             found = index.search([example.question for example in examples], self.shots + spare)
             near = [[pool[at] for at in positions] for positions in found]
-            return [self._request(bench, extra, *pair) for pair in zip(examples, near, strict=True)]
+            return [worded(*pair) for pair in zip(examples, near, strict=True)]
 
         return Fitted(model=required_model(bench), ask=ask)
 
-    def _request(self, bench: Bench, extra: str, example: Example, near: Sequence[Example]) -> Request:
+    def _before(self, example: Example, near: Sequence[Example]) -> tuple[Message, ...]:
         others = [other for other in near if _normal(other) != _normal(example)][: self.shots]
-        before = tuple(chain.from_iterable(map(prompts.demonstration, reversed(others))))
-        return prompts.request(example, bench.task, prompts.full(example, bench.task, extra=extra, before=before))
+        return tuple(chain.from_iterable(map(prompts.demonstration, reversed(others))))
 
 
 def _normal(example: Example) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, cast
 
-from finetune_advisor.records import Example, Message, Passage, Request, Task, TaskKind
+from finetune_advisor.datasets import tool_calls
+from finetune_advisor.records import Example, Message, Passage, Request, Settings, Task, TaskKind
 
 MAX_VALUES = 20
 """A JSON field with more different values than this is not a closed set."""
@@ -33,7 +34,7 @@ def rules(task: Task, train: Sequence[Example]) -> str:
             labels = task.labels or sorted(set(answers))
             return f"Answer with exactly one of these labels and nothing else: {', '.join(labels)}"
         case TaskKind.JSON:
-            return _json_rule(answers)
+            return _calls_rule(train) or _json_rule(answers)
         case TaskKind.NUMERIC:
             return _numeric_rule(answers)
         case TaskKind.SUMMARY:
@@ -82,6 +83,15 @@ class _Shape:
             self.values.setdefault(place, Counter())[_dumped(value)] += 1
 
 
+def _calls_rule(train: Sequence[Example]) -> str:
+    """What to say where every answer is tool calls; a form of its own would contradict the one of the tools."""
+    if not train or not all(tool_calls.calls_in(example.answer) for example in train):
+        return ""
+    if all(example.tools for example in train):
+        return "Answer with calls of the tools and nothing else."
+    return 'Reply with a JSON list of calls and nothing else: [{"name": "...", "arguments": {...}}]'
+
+
 def _json_rule(answers: Sequence[str]) -> str:
     shape = _Shape()
     for answer in answers:
@@ -91,7 +101,7 @@ def _json_rule(answers: Sequence[str]) -> str:
         return "Reply with one JSON object and nothing else."
     lines = [f"Reply with one JSON object with the keys {top} and nothing else."]
     lines += [f"{place} has the keys {', '.join(map(_dumped, keys))}." for place, keys in shape.keys.items() if place]
-    lines += [f"{place} is one of: {', '.join(seen)}" for place, seen in shape.values.items() if _closed(seen)]
+    lines += [f"{place} is one of: {', '.join(seen)}" for place, seen in shape.values.items() if closed(seen)]
     return "\n".join(lines)
 
 
@@ -110,7 +120,8 @@ def values(answer: str) -> list[str]:
     return [str(json.loads(value)) for seen in shape.values.values() for value in seen] or [answer]
 
 
-def _closed(seen: Counter[str]) -> bool:
+def closed(seen: Counter[str]) -> bool:
+    """Whether the values seen, each with how often, look like all that there are."""
     return len(seen) <= MAX_VALUES and min(seen.values()) >= 2
 
 
@@ -147,13 +158,30 @@ def demonstration(example: Example, passages: Sequence[Passage] = ()) -> tuple[M
     return (*_with_context(turns, passages), Message(role="assistant", content=example.answer))
 
 
-def request(example: Example, task: Task, messages: tuple[Message, ...], passages: Sequence[Passage] = ()) -> Request:
-    """A prompt for one example, with the ids of the passages in it."""
+def request(
+    example: Example,
+    task: Task,
+    messages: tuple[Message, ...],
+    passages: Sequence[Passage] = (),
+    *,
+    schema: Settings | None = None,
+) -> Request:
+    """A prompt for one example, with its tools and the ids of the passages in it.
+
+    Args:
+        example: The one that is asked.
+        task: Says how long the answer may be.
+        messages: The prompt.
+        passages: What is in it of the documents.
+        schema: The JSON schema of the answer; see `schema.answer_schema`.
+    """
     return Request(
         example_id=example.id,
         messages=messages,
         max_tokens=task.max_answer_tokens,
         passages=tuple(passage.id for passage in passages),
+        tools=example.tools,
+        answer_schema=schema,
     )
 
 

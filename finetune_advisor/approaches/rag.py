@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from finetune_advisor import retrieval
 from finetune_advisor.approaches import Bench, Fitted, prompts
 from finetune_advisor.approaches.prompting import check_least, indexed, preferred, required_model
+from finetune_advisor.approaches.schema import answer_schema
 from finetune_advisor.errors import BadInput
 from finetune_advisor.records import Example, Message, Passage, Request
 
@@ -73,17 +74,14 @@ class Rag:
         shelf = library(bench, self.retriever)
         extra = "\n".join(filter(None, [CONTEXT_RULE, prompts.rules(bench.task, bench.train)]))
         before = _demonstrations(bench, shelf, self.shots) if self.shots else ()
+        schema = answer_schema(bench.task, bench.train)
+
+        def worded(example: Example, passages: Sequence[Passage]) -> Request:
+            messages = prompts.full(example, bench.task, extra=extra, before=before, passages=passages)
+            return prompts.request(example, bench.task, messages, passages, schema=schema)
 
         def ask(examples: Sequence[Example]) -> list[Request]:
-            return [
-                prompts.request(
-                    example,
-                    bench.task,
-                    prompts.full(example, bench.task, extra=extra, before=before, passages=passages),
-                    passages,
-                )
-                for example, passages in zip(examples, shelf.find(examples, self.depth), strict=True)
-            ]
+            return [worded(*pair) for pair in zip(examples, shelf.find(examples, self.depth), strict=True)]
 
         return Fitted(model=required_model(bench), ask=ask)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,14 +11,20 @@ from finetune_advisor import tuning
 from finetune_advisor.approaches import Bench, Fitted, prompts
 from finetune_advisor.approaches.prompting import check_least, required_model
 from finetune_advisor.approaches.rag import library
+from finetune_advisor.approaches.schema import answer_schema
 from finetune_advisor.errors import BadInput
-from finetune_advisor.models import Model
-from finetune_advisor.records import Example, Request, TrainingPair, TrainingRun
+from finetune_advisor.models import Model, is_remote
+from finetune_advisor.records import Example, Request, Settings, TrainingPair, TrainingRun
+from finetune_advisor.tuning import TuningWork
+
+Ask = Callable[[Sequence[Example]], list[Request]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The options of a LoRA training; which checkpoint is kept is decided on validation data.
+    """The options of a training; which checkpoint is kept is decided on validation data.
+
+    All but the last two are those of a LoRA training in this process. Another trainer takes `options`.
 
     Args:
         learning_rate: Peak learning rate.
@@ -28,6 +34,8 @@ class Training:
         batch_size: Examples in one step.
         max_steps: Stop after so many steps; 0 to train all epochs.
         top_layers: Adapt so many of the last layers only, which is faster; 0 for all.
+        trainer: Who trains, by its name in `tuning.TABLE`; the model's own where empty.
+        options: What that trainer takes instead of the above.
     """
 
     learning_rate: float = 1e-3
@@ -37,16 +45,52 @@ class Training:
     batch_size: int = 8
     max_steps: int = 0
     top_layers: int = 0
+    trainer: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
-    def train(self, bench: Bench, pairs: Sequence[TrainingPair], held_out: Sequence[TrainingPair]) -> TrainingRun:
+    def fit(self, bench: Bench) -> Fitted:
         """Train the bench's model in the bench's folder.
 
         Raises:
             BadInput: The model cannot be trained here.
         """
-        source = tunable(bench).source
-        tuner = tuning.create(
-            "lora",
+        model, ask = tunable(bench), self.asking(bench)
+        run = self.train(bench, self.work(bench, ask))
+        return Fitted(model=model.with_adapter(Path(run.adapter)), ask=ask, training=run)
+
+    def asking(self, bench: Bench) -> Ask:
+        """How examples become prompts, the same for training and for asking."""
+        raise NotImplementedError
+
+    def work(self, bench: Bench, ask: Ask) -> TuningWork:
+        """What is to be trained on what."""
+        train, validation = (_pairs(part, ask) for part in (bench.train, bench.validation))
+        return TuningWork(source=tunable(bench).source, train=train, validation=validation, folder=bench.folder)
+
+    def train(self, bench: Bench, work: TuningWork) -> TrainingRun:
+        """Train, where it may cost what it is expected to."""
+        tuner = self.tuner(bench)
+        if isinstance(tuner, tuning.Trainer):
+            expected = tuner.estimate(work)
+            if expected.usd is not None:
+                bench.approve(f"the training {work.folder.name} of {work.source}", expected.usd)
+        return tuner.tune(work.source, work.train, work.validation, work.folder, bench.progress)
+
+    def tuner(self, bench: Bench) -> tuning.Tuner:
+        """Who trains the bench's model.
+
+        Raises:
+            BadInput: There is no such trainer, or it has no such option.
+        """
+        model = tunable(bench)
+        own = model.trainer[0] if is_remote(model) else "lora"
+        name = self.trainer or own
+        if name != "lora":
+            reach: Settings = model.trainer[1] if is_remote(model) and name == own else {}
+            seed = {"seed": bench.seed} if tuning.takes(name, "seed") else {}
+            return tuning.create(name, **{**seed, **reach, **self.options})
+        return tuning.create(
+            name,
             learning_rate=self.learning_rate,
             epochs=self.epochs,
             rank=self.rank,
@@ -56,7 +100,6 @@ class Training:
             top_layers=self.top_layers,
             seed=bench.seed,
         )
-        return tuner.tune(source, pairs, held_out, bench.folder, bench.progress)
 
 
 def tunable(bench: Bench) -> Model:
@@ -84,19 +127,14 @@ class Tuned(Training):
     kinds: ClassVar[frozenset[str]] = frozenset()
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
 
-    def fit(self, bench: Bench) -> Fitted:
-        """Train the adapter."""
-        model = tunable(bench)
-        run = self.train(bench, _pairs(bench.train), _pairs(bench.validation))
+    def asking(self, bench: Bench) -> Ask:
+        """The examples' own messages as they are."""
+        schema = answer_schema(bench.task, bench.train)
 
         def ask(examples: Sequence[Example]) -> list[Request]:
-            return [prompts.request(example, bench.task, prompts.short(example)) for example in examples]
+            return [prompts.request(each, bench.task, prompts.short(each), schema=schema) for each in examples]
 
-        return Fitted(model=model.with_adapter(Path(run.adapter)), ask=ask, training=run)
-
-
-def _pairs(examples: Sequence[Example]) -> list[TrainingPair]:
-    return [TrainingPair(messages=prompts.short(example), answer=example.answer) for example in examples]
+        return ask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,20 +159,19 @@ class TunedRag(Training):
     def __post_init__(self) -> None:
         check_least(1, depth=self.depth)
 
-    def fit(self, bench: Bench) -> Fitted:
-        """Index the passages and train the adapter on prompts with them."""
-        model = tunable(bench)
-        shelf = library(bench, self.retriever)
+    def asking(self, bench: Bench) -> Ask:
+        """With the passages that are found for each example."""
+        shelf, schema = library(bench, self.retriever), answer_schema(bench.task, bench.train)
 
         def ask(examples: Sequence[Example]) -> list[Request]:
             return [
-                prompts.request(example, bench.task, prompts.short(example, passages), passages)
+                prompts.request(example, bench.task, prompts.short(example, passages), passages, schema=schema)
                 for example, passages in zip(examples, shelf.find(examples, self.depth), strict=True)
             ]
 
-        def pairs(examples: Sequence[Example]) -> list[TrainingPair]:
-            asked = zip(examples, ask(examples), strict=True)
-            return [TrainingPair(messages=request.messages, answer=example.answer) for example, request in asked]
+        return ask
 
-        run = self.train(bench, pairs(bench.train), pairs(bench.validation))
-        return Fitted(model=model.with_adapter(Path(run.adapter)), ask=ask, training=run)
+
+def _pairs(examples: Sequence[Example], ask: Ask) -> list[TrainingPair]:
+    asked = zip(examples, ask(examples), strict=True)
+    return [TrainingPair(messages=given.messages, answer=each.answer, tools=each.tools) for each, given in asked]

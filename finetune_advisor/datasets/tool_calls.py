@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from finetune_advisor.datasets.jsonl import JSON, canonical, loads, shown
@@ -10,6 +11,10 @@ Fault = tuple[str, str]
 """A code and its message."""
 
 Object = dict[str, JSON]
+
+_TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+_THOUGHT = re.compile(r"\A.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?(.*)```", re.DOTALL | re.IGNORECASE)
 
 
 def schema_faults(tools: JSON) -> Iterator[Fault]:
@@ -62,6 +67,50 @@ def answer_of(message: Object) -> str:
     if not calls:
         return ""
     return canonical([{"name": call["name"], "arguments": loads(str(call["arguments"]))} for call in calls])
+
+
+def comparable(text: str) -> str:
+    """A model's reply as `answer_of` writes calls where it makes any, else the reply itself."""
+    calls = calls_in(text)
+    return canonical([*calls]) if calls else text
+
+
+def calls_in(text: str) -> list[Object]:
+    """The calls that a reply makes, each with name and arguments, where it is calls in a form that models use.
+
+    Known are JSON objects and lists of them: bare, in a Markdown fence, or each between <tool_call> tags, beside
+    which other text does not count, as it does not beside the calls of OpenAI's format. Nor do thoughts before them.
+    """
+    said = _THOUGHT.sub("", text)
+    try:
+        values = [loads(_unfenced(piece)) for piece in _TAGGED.findall(said) or [said]]
+    except ValueError:
+        return []
+    found = [each for value in values for each in (value if isinstance(value, list) else [value])]
+    calls = [call for call in map(called, found) if call is not None]
+    return calls if len(calls) == len(found) else []
+
+
+def called(value: JSON) -> Object | None:
+    """Name and arguments of a call in whatever form; None where it is no call.
+
+    Both may stand under "function"; arguments may be called parameters, and be an object or the text of one.
+    """
+    inner = value.get("function", value) if isinstance(value, dict) else None
+    if not isinstance(inner, dict) or not _name(inner):
+        return None
+    arguments = inner.get("arguments", inner.get("parameters"))
+    try:
+        parsed = loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        return None
+    return {"name": _name(inner), "arguments": parsed} if isinstance(parsed, dict) else None
+
+
+def _unfenced(text: str) -> str:
+    bare = text.strip()
+    fenced = _FENCE.fullmatch(bare)
+    return fenced[1] if fenced else bare
 
 
 def _functions(message: Object) -> list[JSON]:

@@ -22,6 +22,7 @@ from finetune_advisor.experiment.money import assumptions_of
 from finetune_advisor.experiment.prepare import Prepared
 from finetune_advisor.experiment.trial import asked_once
 from finetune_advisor.models import Model
+from finetune_advisor.models.chat import with_tools
 from finetune_advisor.records import Example, Message, Usage, no_progress
 
 COUNTED = 200
@@ -137,14 +138,18 @@ class _Counted:
         return max(self._prompt(example) for example in by_bytes[:LONGEST])
 
     def _prompt(self, example: Example, before: Sequence[Message] = ()) -> int:
-        return self._model.count_tokens(prompts.full(example, self._prepared.task, extra=self._rules, before=before))
+        return self._model.count_tokens(self._messages(example, before))
+
+    def _messages(self, example: Example, before: Sequence[Message] = ()) -> tuple[Message, ...]:
+        messages = prompts.full(example, self._prepared.task, extra=self._rules, before=before)
+        return with_tools(messages, example.tools)
 
     def _beginning(self, examples: Sequence[Example]) -> int:
         """Tokens that all prompts begin with; 0 where their system messages differ.
 
         An example's turns twice, less the same turns once, are the turns alone; the rest of the prompt is shared.
         """
-        whole = [prompts.full(example, self._prepared.task, extra=self._rules) for example in examples]
+        whole = [self._messages(example) for example in examples]
         systems = {messages[0].content if messages[0].is_system else "" for messages in whole}
         if len(systems) > 1:
             return 0

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from finetune_advisor import approaches, metrics
 from finetune_advisor.approaches import Approach, Bench, Fitted
-from finetune_advisor.approaches.tuned import Training
+from finetune_advisor.approaches.tuned import Training, tunable
 from finetune_advisor.case import Case
 from finetune_advisor.costs import model as money
 from finetune_advisor.datasets.duplicates import normalise
@@ -38,7 +38,6 @@ from finetune_advisor.records import (
     Request,
     Score,
     Settings,
-    TrainingRun,
     Usage,
     no_progress,
 )
@@ -125,8 +124,7 @@ class Workbench:
         self._fitted: dict[str, Fitted] = {}
         self._prepared = _prepared(case, progress)
         self._test = {normalise(example.question) for example in self._prepared.parts["test"]}
-        systems = [_system(example.messages) for example in self._prepared.parts["train"]]
-        self._systems = Counter(system.content if system else "" for system in systems)
+        self._usual = _usual(self._prepared.parts["train"])
 
     @property
     def prepared(self) -> Prepared:
@@ -196,10 +194,9 @@ class Workbench:
         return known or self._asked(question)
 
     def _asked(self, question: str) -> Example:
-        """A free question in the form of the data: after the system message that most training examples have."""
-        usual = self._systems.most_common(1)[0][0] if self._systems else ""
-        system = (Message(role="system", content=usual),) if usual else ()
-        return Example(id="trial", messages=(*system, Message(role="user", content=question.strip())), answer="")
+        """A free question in the form of the data: with the system message and tools of most training examples."""
+        asked = Message(role="user", content=question.strip())
+        return replace(self._usual, messages=(*self._usual.messages, asked))
 
     def _ready(self) -> list[_Ready | NotTried]:
         made = plans(self._case, self._prepared.models)
@@ -282,7 +279,7 @@ class Workbench:
 
     def _fit(self, ready: _Ready) -> Fitted:
         if ready.key not in self._fitted:
-            self._fitted[ready.key] = ready.approach.fit(self._bench(ready))
+            self._fitted[ready.key] = _fitted(ready.approach, self._bench(ready))
         return self._fitted[ready.key]
 
     def _bench(self, ready: _Ready) -> Bench:
@@ -381,22 +378,27 @@ def _chosen(plan: Plan, session: Session | None) -> _Ready | NotTried:
     folder, run = session.store.path.parent / "fits" / attempt.key, attempt.training
     if run is None or not (folder / FINISHED).is_file() or not isinstance(attempt.approach, Training):
         return NotTried(arm=plan.name, reason=UNTRAINED)
-    approach = _trained(attempt.approach, replace(run, adapter=str(folder)))
-    return _Ready(plan=plan, approach=approach, folder=folder, note=note)
+    return _Ready(plan=plan, approach=attempt.approach, folder=folder, note=note)
 
 
 def _first(grid: Sequence[Settings]) -> str:
     return FIRST_SETTING if len(grid) > 1 else ""
 
 
-def _trained(approach: Training, run: TrainingRun) -> Approach:
-    """The approach with that training instead of its own: whatever lies in the folder, nothing is trained here."""
+def _fitted(approach: Approach, bench: Bench) -> Fitted:
+    """The approach on the bench; one that trains takes what lies in the folder: nothing is trained here."""
+    if not isinstance(approach, Training):
+        return approach.fit(bench)
+    return Fitted(model=tunable(bench).with_adapter(bench.folder), ask=approach.asking(bench))
 
-    def stored(*_: object) -> TrainingRun:
-        return run
 
-    object.__setattr__(approach, "train", stored)
-    return cast(Approach, approach)
+def _usual(train: Sequence[Example]) -> Example:
+    """An example without a question: the system message and the tools that most of the training examples have."""
+    heads = [(_system(example.messages), json.dumps([*example.tools], sort_keys=True)) for example in train]
+    texts = Counter((system.content if system else "", tools) for system, tools in heads)
+    system, tools = texts.most_common(1)[0][0] if texts else ("", "[]")
+    messages = (Message(role="system", content=system),) if system else ()
+    return Example(id="", messages=messages, answer="", tools=tuple(json.loads(tools)))
 
 
 def _system(messages: Sequence[Message]) -> Message | None:

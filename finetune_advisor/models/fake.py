@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from finetune_advisor.errors import Missing
+from finetune_advisor.models.chat import with_tools
 from finetune_advisor.records import Batch, Failure, Message, Reply, Request, Settings, TrainingPair, Usage
 
 SOURCE = "fake"
@@ -94,7 +95,7 @@ class FakeModel:
         return variant
 
     def _answer(self, request: Request) -> Reply | Failure:
-        length = self.count_tokens(request.messages)
+        length = self.count_tokens(with_tools(request.messages, request.tools))
         if length > self.context_window - request.max_tokens:
             return Failure(kind="too_long", message="The prompt is too long.", usage=Usage(prompt_tokens=length))
         if self._fail_every and int(self._chance("failure", request) * self._fail_every) == 0:

@@ -38,9 +38,7 @@ def encoded(pairs: Sequence[TrainingPair], chat: ChatFormat, max_length: int) ->
     Raises:
         BadInput: No pair fits.
     """
-    every = [
-        Encoded(prompt=tuple(chat.prompt(p.messages)), answer=tuple(chat.answer(p.messages, p.answer))) for p in pairs
-    ]
+    every = [_encoded(pair, chat) for pair in pairs]
     fitting = [one for one in every if one.length <= max_length]
     if every and not fitting:
         shortest = min(one.length for one in every)
@@ -49,6 +47,13 @@ def encoded(pairs: Sequence[TrainingPair], chat: ChatFormat, max_length: int) ->
             hint="Raise max_length, or put fewer passages or examples into the prompts.",
         )
     return fitting
+
+
+def _encoded(pair: TrainingPair, chat: ChatFormat) -> Encoded:
+    return Encoded(
+        prompt=tuple(chat.prompt(pair.messages, pair.tools)),
+        answer=tuple(chat.answer(pair.messages, pair.answer, pair.tools)),
+    )
 
 
 def arranged(pairs: Sequence[Encoded], batch_size: int, seed: int) -> list[list[Encoded]]:

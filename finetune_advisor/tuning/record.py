@@ -38,10 +38,17 @@ def training_key(
     source: str, options: Settings, train: Sequence[TrainingPair], validation: Sequence[TrainingPair]
 ) -> str:
     """A hash of all that decides what a training gives. Where on the disk the base model lies does not."""
-    data = [[*((m.role, m.content) for m in pair.messages), pair.answer] for pair in (*train, *validation)]
+    data = [_data(pair) for pair in (*train, *validation)]
     name = Path(source).name if Path(source).is_dir() else source
-    text = json.dumps([name, dict(options), len(train), data], sort_keys=True)
+    text = json.dumps([name, dict(options), len(train), data], sort_keys=True, default=dict)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _data(pair: TrainingPair) -> list[Any]:
+    # Tools and calls come last, so that pairs without any keep the key that their finished trainings have.
+    beside = [pair.tools, [message.extra for message in pair.messages]]
+    texts = [*((message.role, message.content) for message in pair.messages), pair.answer]
+    return [*texts, beside] if pair.tools or any(message.extra for message in pair.messages) else texts
 
 
 class TrainingFolder:

@@ -151,6 +151,13 @@ def test_answers_of_the_asked_are_never_read(approach: Approach, bench: Bench) -
     assert fitted.ask(blind) == fitted.ask(ASKED)
 
 
+def test_the_tools_of_an_example_come_with_its_request(approach: Approach, bench: Bench) -> None:
+    tool = {"type": "function", "function": {"name": "find"}}
+    plain, told = approach.fit(bench).ask([ASKED[0], replace(ASKED[0], tools=(tool,))])
+    assert (plain.tools, told.tools) == ((), (tool,))
+    assert plain.messages == told.messages
+
+
 def test_every_batch_is_answered_in_order(approach: Approach, bench: Bench) -> None:
     fitted = approach.fit(bench)
     requests = fitted.ask([*ASKED, *TRAIN])
