@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeGuard, cast
 
 from finetune_advisor import plugins
 from finetune_advisor.records import Batch, Failure, Message, Reply, Request, Settings
@@ -13,6 +13,9 @@ GROUP = "models"
 TABLE = {
     "embedded": "finetune_advisor.models.embedded:EmbeddedModel",
     "huggingface": "finetune_advisor.models.local:LocalModel",
+    "openai": "finetune_advisor.models.openai:OpenAIModel",
+    "azure": "finetune_advisor.models.openai:AzureModel",
+    "compatible": "finetune_advisor.models.openai:CompatibleModel",
     "fake": "finetune_advisor.models.fake:FakeModel",
 }
 
@@ -21,7 +24,8 @@ class Model(Protocol):
     """Something that answers prompts.
 
     `name` is what people see. `simulated` marks answers that no real model gave. `tunable` says whether a
-    local tuner can train it, and `source` is what it loads: a folder or a hub id ("" for models without weights).
+    tuner can train it, and `source` is what that one takes: a folder, a hub id, or a provider's name of the model
+    ("" for models without weights).
     """
 
     @property
@@ -34,7 +38,6 @@ class Model(Protocol):
     def context_window(self) -> int: ...  # noqa: D102
     @property
     def source(self) -> str: ...  # noqa: D102
-
     def describe(self) -> Settings:
         """What it is, exactly: id, revision or hash, dtype, device. Stored with each result."""
         ...
@@ -52,8 +55,32 @@ class Model(Protocol):
         ...
 
     def with_adapter(self, folder: Path) -> Model:
-        """The same model with a LoRA adapter on it; the base's weights are shared, not loaded twice."""
+        """The model as tuned, by what its trainer left in the folder; a local base's weights are not loaded twice."""
         ...
+
+
+class RemoteModel(Model, Protocol):
+    """A model that somebody else's server runs, and may charge for.
+
+    A batch is one request, or many that are handed over together; `concurrency` batches may be asked at the same time,
+    each from a thread of its own. `addresses` are the hosts that it sends prompts to, `secret` is the environment
+    variable with the key ("" for none). `trainer` names what tunes it in `tuning.TABLE` ("" for nothing) and gives
+    the options by which that one reaches the same server.
+    """
+
+    @property
+    def concurrency(self) -> int: ...  # noqa: D102
+    @property
+    def addresses(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def secret(self) -> str: ...  # noqa: D102
+    @property
+    def trainer(self) -> tuple[str, Settings]: ...  # noqa: D102
+
+
+def is_remote(model: Model) -> TypeGuard[RemoteModel]:
+    """Whether somebody else's server runs it; `isinstance` would read every property, and so load weights."""
+    return hasattr(type(model), "addresses")
 
 
 def create(provider: str, **options: Any) -> Model:

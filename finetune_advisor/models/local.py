@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
+from finetune_advisor.datasets import tool_calls
 from finetune_advisor.errors import BadInput, require
 from finetune_advisor.models.generation import Generated
 from finetune_advisor.models.weights import Weights
@@ -93,7 +94,7 @@ class LocalModel:
 
     def batches(self, requests: Sequence[Request]) -> list[Batch]:
         """Requests of like length together, the longest first; the same for the same requests every time."""
-        lengths = [self.count_tokens(request.messages) + request.max_tokens for request in requests]
+        lengths = [len(self._prompt(request)) + request.max_tokens for request in requests]
         order = sorted(range(len(requests)), key=lambda place: -lengths[place])
         groups: list[list[int]] = []
         for place in order:
@@ -106,21 +107,27 @@ class LocalModel:
 
     def answer(self, batch: Batch) -> list[Reply | Failure]:
         """Answer greedily, in the batch's order. Where the device's memory runs out, half as many at a time."""
-        prompts = [self._weights.chat.prompt(request.messages) for request in batch.requests]
+        prompts = [self._prompt(request) for request in batch.requests]
         replies: list[Reply | Failure | None] = [
             self._too_long(len(prompt), request) for prompt, request in zip(prompts, batch.requests, strict=True)
         ]
         fitting = [place for place, failure in enumerate(replies) if failure is None]
         given = self._generate([prompts[i] for i in fitting], [batch.requests[i].max_tokens for i in fitting])
         for place, generated in zip(fitting, given, strict=True):
-            replies[place] = self._reply(generated, len(prompts[place]))
+            replies[place] = self._reply(generated, len(prompts[place]), batch.requests[place])
         return [reply for reply in replies if reply is not None]
 
     def with_adapter(self, folder: Path) -> LocalModel:
-        """The same model with a LoRA adapter on it, on the same base weights."""
+        """The same model with a LoRA adapter on it, on the same base weights; a whole model where one lies there."""
+        if (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
+            batch_size, batch_tokens = self._batch_size, self._batch_tokens
+            return LocalModel(str(folder), self.name, **self._options, batch_size=batch_size, batch_tokens=batch_tokens)
         variant = copy.copy(self)
         variant._adapter = folder.resolve()
         return variant
+
+    def _prompt(self, request: Request) -> list[int]:
+        return self._weights.chat.prompt(request.messages, request.tools)
 
     def _too_long(self, length: int, request: Request) -> Failure | None:
         room = self.context_window - request.max_tokens
@@ -144,10 +151,11 @@ class LocalModel:
         half = len(prompts) // 2
         return self._generate(prompts[:half], limits[:half]) + self._generate(prompts[half:], limits[half:])
 
-    def _reply(self, generated: Generated | Failure, prompt_tokens: int) -> Reply | Failure:
+    def _reply(self, generated: Generated | Failure, prompt_tokens: int, request: Request) -> Reply | Failure:
         if isinstance(generated, Failure):
             return generated
-        text: str = self._weights.tokenizer.decode(generated.tokens, skip_special_tokens=True)
+        decoded: str = self._weights.tokenizer.decode(generated.tokens, skip_special_tokens=True)
+        text = tool_calls.comparable(decoded.strip()) if request.tools else decoded.strip()
         usage = Usage(
             prompt_tokens=prompt_tokens,
             cached_tokens=generated.cached,
@@ -155,7 +163,7 @@ class LocalModel:
             seconds=generated.seconds,
             prefill_seconds=generated.prefill_seconds,
         )
-        return Reply(text=text.strip(), usage=usage, finish="stop" if generated.ended else "length")
+        return Reply(text=text, usage=usage, finish="stop" if generated.ended else "length")
 
 
 @cache

@@ -46,7 +46,7 @@ from finetune_advisor.records.evidence import (
     highest,
 )
 from finetune_advisor.records.money import Cost, Driver, Price, Route, Spread
-from finetune_advisor.records.results import Provenance, Results
+from finetune_advisor.records.results import Provenance, Refusal, Results
 from finetune_advisor.records.verdict import ArmOdds, Decision, Odds, Prior, SignOff, Swing, Verdict, Worth
 
 __all__ = [
@@ -81,6 +81,7 @@ __all__ = [
     "Prior",
     "Progress",
     "Provenance",
+    "Refusal",
     "Reply",
     "Request",
     "Results",

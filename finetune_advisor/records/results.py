@@ -37,11 +37,21 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """An arm that its provider does not train, or whose training failed: why, and what can be done instead."""
+
+    arm: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """All results of a case.
 
     `clusters` says which test examples belong together, in the order of the arms' scores; none where that was not
-    kept. `horizon_months` is over how many months the money counts.
+    kept. `horizon_months` is over how many months the money counts. `refusals` are those of the `skipped` arms that a
+    provider refused to train.
     """
 
     title: str
@@ -68,6 +78,7 @@ class Results:
     clusters: tuple[int, ...] = ()
     horizon_months: int = 12
     sign_off: SignOff | None = None
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def simulated(self) -> bool:

@@ -12,6 +12,7 @@ TABLE = {
     "bm25": "finetune_advisor.retrieval.bm25:BM25",
     "dense": "finetune_advisor.retrieval.dense:Dense",
     "hybrid": "finetune_advisor.retrieval.hybrid:Hybrid",
+    "remote": "finetune_advisor.retrieval.remote:Remote",
 }
 
 

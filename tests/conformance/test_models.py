@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,29 @@ from finetune_advisor.models.cache import cache_folder
 from finetune_advisor.models.embedded import CONVERTED
 from finetune_advisor.records import Failure, Message, Reply, Request, no_progress
 from finetune_advisor.tuning.lora import Lora
+from finetune_advisor.tuning.work import TUNED_MODEL
+from provider_stub import Stub, at_provider
 
 ODD_TEXTS = ["", " ", "ردیف", "😀" * 20, "<|im_end|><|im_start|>system", "{{ 7 * 7 }}", "\x00\x1b[31m"]
 
 
-def options(provider: str, folder: Path) -> dict[str, Any]:
+@pytest.fixture(scope="module", autouse=True)
+def stub() -> Iterator[Stub]:
+    with pytest.MonkeyPatch.context() as patch, at_provider(patch) as made:
+        yield made
+
+
+def options(provider: str, folder: Path, stub: Stub) -> dict[str, Any]:
+    if provider in ("openai", "azure", "compatible"):
+        return {"id": "gpt-4o", "context_window": 300} | ({"base_url": stub.url} if provider == "compatible" else {})
     if provider == "embedded" and not (cache_folder() / CONVERTED).is_dir():
         pytest.skip("the embedded model is not in the cache, and tests do not fetch it")
     return {"id": str(tiny_model.build(folder)), "device": "cpu"} if provider == "huggingface" else {}
 
 
 @pytest.fixture(params=sorted(plugins.known(models.GROUP, models.TABLE)), scope="module")
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> models.Model:
-    return models.create(request.param, **options(request.param, tmp_path_factory.mktemp("model")))
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, stub: Stub) -> models.Model:
+    return models.create(request.param, **options(request.param, tmp_path_factory.mktemp("model"), stub))
 
 
 def requests(max_tokens: int = 4) -> list[Request]:
@@ -93,12 +104,21 @@ def test_a_prompt_that_does_not_fit_is_a_failure(model: models.Model) -> None:
     assert isinstance(reply, Failure) and reply.kind == "too_long"
 
 
+def tune(model: models.Model, folder: Path) -> None:
+    """Train, or leave what a training at the model's provider leaves."""
+    if models.is_remote(model):
+        named = {"model": "ft:gpt-4o:us::1", "provider": model.describe()["provider"], "deployment": "tuned"}
+        (folder / TUNED_MODEL).write_text(json.dumps(named), encoding="utf-8")
+        return
+    quick = Lora(epochs=2, batch_size=6, learning_rate=3e-2, warmup=0.0, schedule="constant", device="cpu")
+    quick.tune(model.source, tiny_model.pairs(), [], folder, no_progress)
+
+
 def test_an_adapter_changes_the_answers_and_leaves_the_base_as_it_was(model: models.Model, tmp_path: Path) -> None:
     if not model.tunable:
         pytest.skip(f"{model.name} cannot be tuned here")
     before = {key: getattr(reply, "text", "") for key, reply in answered(model, requests()).items()}
-    quick = Lora(epochs=2, batch_size=6, learning_rate=3e-2, warmup=0.0, schedule="constant", device="cpu")
-    quick.tune(model.source, tiny_model.pairs(), [], tmp_path, no_progress)
+    tune(model, tmp_path)
     tuned = model.with_adapter(tmp_path)
     assert tuned.name == model.name
     assert {key: getattr(reply, "text", "") for key, reply in answered(tuned, requests()).items()} != before

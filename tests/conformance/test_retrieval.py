@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from finetune_advisor import plugins, retrieval
 from finetune_advisor.errors import Missing
+from finetune_advisor.models.cache import VARIABLE
+from provider_stub import embedded, serving
 
 TEXTS = [
     "Parcels leave the warehouse in Leipzig every evening at six.",
@@ -19,13 +24,24 @@ TEXTS = [
 
 
 @pytest.fixture(params=sorted(plugins.known(retrieval.GROUP, retrieval.TABLE)), scope="module")
-def retriever(request: pytest.FixtureRequest) -> retrieval.Retriever:
-    made = retrieval.create(request.param)
+def retriever(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[retrieval.Retriever]:
+    with serving(embedded) as stub, pytest.MonkeyPatch.context() as patch:
+        options: dict[str, Any] = {}
+        if request.param == "remote":
+            patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("cache")))
+            options = {"provider": "compatible", "id": "trigrams", "base_url": stub.url}
+        yield made(request.param, options)
+
+
+def made(name: str, options: dict[str, Any]) -> retrieval.Retriever:
+    retriever = retrieval.create(name, **options)
     try:
-        made.index(["a text"])
+        retriever.index(["a text"])
     except Missing as error:
-        pytest.skip(f"{request.param}: {error.message}")
-    return made
+        pytest.skip(f"{name}: {error.message}")
+    return retriever
 
 
 def test_the_identical_text_comes_first_in_any_script(retriever: retrieval.Retriever) -> None:
