@@ -9,6 +9,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import types
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -186,3 +187,72 @@ def test_a_template_that_refuses_a_system_message(tmp_path: Path) -> None:
     trainer, tokenizer = prepared_by_trl(tmp_path, model)
     prompt, _ = learnt(trainer.train_dataset[0], tokenizer)
     assert "answer briefly what is" in prompt and "system" not in prompt
+
+
+def test_trls_command_line_trains_by_the_configuration(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes.write(made(tmp_path / "case", from_folder(tiny), QUICK), None, tmp_path, provider="trl-cli")
+    text = (tmp_path / "config.yaml").read_text(encoding="utf-8")
+    there = text.replace("PATH_OR_ID", tiny.as_posix()).replace("bf16: true", "bf16: false")
+    (tmp_path / "config.yaml").write_text(there, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    with warnings.catch_warnings(), quiet():
+        warnings.simplefilter("ignore")
+        sft = require("trl.scripts.sft", extra="local")
+        parsed = sft.make_parser().parse_args_and_config(["--config", "config.yaml"], fail_with_unknown_args=True)
+        sft.main(*parsed)
+    assert learns(tiny, tmp_path / "adapter")
+
+
+def test_unsloths_program_trains_with_its_calls(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unsloth needs a GPU; in its place stand transformers and peft, called as it is called."""
+    monkeypatch.setitem(sys.modules, "unsloth", unsloth())
+    recipes.write(made(tmp_path / "case", from_folder(tiny), QUICK), None, tmp_path, provider="unsloth")
+    program = (tmp_path / "train.py").read_text(encoding="utf-8")
+    on_cpu = program.replace("fp16=not is_bfloat16_supported(),", "fp16=False,")
+    (tmp_path / "train.py").write_text(on_cpu, encoding="utf-8")
+    train(tmp_path, "--model", str(tiny))
+    assert learns(tiny, tmp_path / "adapter")
+
+
+def unsloth() -> Any:
+    """A module with the calls of Unsloth that the program makes."""
+    transformers, peft = require("transformers", extra="local"), require("peft", extra="local")
+
+    class FastLanguageModel:
+        @staticmethod
+        def from_pretrained(model_name: str, max_seq_length: int, load_in_4bit: bool) -> tuple[Any, Any]:
+            loaded = transformers.AutoModelForCausalLM.from_pretrained(model_name)
+            return loaded, transformers.AutoTokenizer.from_pretrained(model_name)
+
+        @staticmethod
+        def get_peft_model(
+            model: Any,
+            r: int,
+            lora_alpha: int,
+            lora_dropout: float,
+            target_modules: list[str],
+            finetune_last_n_layers: int | None,
+            use_gradient_checkpointing: str,
+            random_state: int,
+        ) -> Any:
+            transformers.set_seed(random_state)
+            config = peft.LoraConfig(
+                r=r, lora_alpha=lora_alpha, lora_dropout=lora_dropout, target_modules=target_modules
+            )
+            return peft.get_peft_model(model, config)
+
+    module: Any = types.ModuleType("unsloth")
+    module.FastLanguageModel = FastLanguageModel
+    module.is_bfloat16_supported = lambda: False
+    return module
+
+
+def learns(base: Path, adapter: Path) -> bool:
+    """Whether the adapter answers all pairs."""
+    tuned = LocalModel(str(base), dtype="float32", device="cpu").with_adapter(adapter)
+    requests = [Request(example_id=pair.answer, messages=pair.messages, max_tokens=4) for pair in PAIRS]
+    replies = tuned.answer(Batch(requests=(*requests,)))
+    return [reply.text for reply in replies if isinstance(reply, Reply)] == [pair.answer for pair in PAIRS]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.recipes.recipe import Base, Recipe
 from finetune_advisor.records import ArmResult, Decision, Results
 from finetune_advisor.report.formats import percent
 
 
-def checks(recipe: Recipe) -> tuple[str, ...]:
-    """One sentence or two for each thing to check."""
-    return (*_measured(recipe), *_always(recipe))
+def checks(recipe: Recipe, tuned: Base) -> tuple[str, ...]:
+    """One sentence or two for each thing to check.
+
+    Args:
+        recipe: What was measured, or not.
+        tuned: The model that is tuned, which may be another one.
+    """
+    return (*_measured(recipe), *_always(recipe, tuned))
 
 
 def _measured(recipe: Recipe) -> Iterator[str]:
@@ -47,11 +52,11 @@ def _lost(results: Results, arm: str) -> Iterator[str]:
         yield f"Tuning cost the model abilities: {', '.join(lost)}. Make sure that nobody needs them."
 
 
-def _always(recipe: Recipe) -> Iterator[str]:
-    yield f"Licence of the base model {recipe.base.name}: {recipe.base.licence}"
+def _always(recipe: Recipe, tuned: Base) -> Iterator[str]:
+    yield f"Licence of the base model {tuned.name}: {tuned.licence}"
     yield "You are allowed to train on the data, and no personal data stands in it that must not."
     yield (
-        "The new adapter is another training than the one that was measured: score it on examples that it has not "
+        "The new model is another training than the one that was measured: score it on examples that it has not "
         "seen before you trust it. The locked test examples are left out of this folder for that."
     )
     if "depth" in recipe.settings:

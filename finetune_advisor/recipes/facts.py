@@ -34,8 +34,11 @@ def settings(recipe: Recipe) -> tuple[Row, ...]:
         ("Examples in a step", str(options.batch_size)),
         ("Longest example", f"{count(options.max_length)} tokens; longer ones are left out"),
         ("Loss", "on the answers only"),
+        ("Checkpoint", "the one with the lowest loss on the validation examples"),
         ("Seed", str(options.seed)),
     ]
+    if options.dropout:
+        found.append(("Dropout", f"{options.dropout:g}"))
     if "depth" in recipe.settings:
         search = f"{recipe.settings['depth']} for each question, found by {recipe.settings.get('retriever')} search"
         found.append(("Passages in the prompts", search))

@@ -19,6 +19,15 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 EMBEDDED_FOLDER = "base"
 """Where a recipe puts the embedded model's weights."""
 
+ORIGINAL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The embedded model as it was published, unquantised; for trainers that take no folder of ours."""
+
+PLACEHOLDER = "PATH_OR_ID"
+"""Stands where whoever trains has to name the model."""
+
+HOSTED_NAME = re.compile(r"[\w.:-]+", re.ASCII)
+"""What a provider may call a model."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
@@ -33,6 +42,9 @@ class Base:
     name: str
     id: str
     licence: str
+
+
+UNKNOWN = Base(name="that you name", id="", licence="Not known here: read it before you train.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +76,12 @@ class Recipe:
         stated: dict[str, Any] = {
             "seed": self.case.data.seed,
             **self.settings,
+            **self.settings.get("options", {}),
             **(training.options if training else {}),
         }
+        # What a provider calls it; "auto" is no number of passes.
+        if isinstance(stated.get("n_epochs"), int):
+            stated["epochs"] = stated["n_epochs"]
         known = {field.name for field in fields(LoraOptions)} - {"device", "dtype"}
         return LoraOptions(**{name: value for name, value in stated.items() if name in known})
 
@@ -78,6 +94,9 @@ class Recipe:
                 return Base(name=EmbeddedModel.ID, id=EMBEDDED_FOLDER, licence=licence)
             case "huggingface":
                 return _from_hub(str(self.section.options.get("id", "")))
+            case "openai" | "azure" if self.hosted(self.section.provider):
+                licence = "The provider's terms hold: the model cannot be taken elsewhere."
+                return Base(name=self.hosted(self.section.provider), id="", licence=licence)
             case _:
                 licence = "Not known here: read the licence of the model that you take."
                 return Base(name=self.section.name, id="", licence=licence)
@@ -86,6 +105,17 @@ class Recipe:
     def embedded(self) -> bool:
         """Whether the model is the one that comes along with this program."""
         return self.section.provider == "embedded"
+
+    @property
+    def loaded_as(self) -> str:
+        """What a trainer of others loads: the model's id on the hub, or what stands in its place."""
+        return ORIGINAL if self.embedded else self.base.id or PLACEHOLDER
+
+    def hosted(self, provider: str) -> str:
+        """What the provider calls the model, where the case has one of that provider's; else ""."""
+        stated = self.section.options.get("model") or self.section.options.get("id") or self.section.name
+        known = self.section.provider == provider and HOSTED_NAME.fullmatch(str(stated))
+        return str(stated) if known else ""
 
     @property
     def simulated(self) -> bool:

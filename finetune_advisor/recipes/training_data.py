@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,24 +72,41 @@ def training_data(recipe: Recipe, progress: Progress = no_progress) -> TrainingD
     )
 
 
+Row = dict[str, Any]
+
+
+def turns(pair: TrainingPair) -> list[Row]:
+    """The messages of the prompt, and the answer as the last one."""
+    return [*(_turn(message) for message in pair.messages), {"role": "assistant", "content": pair.answer}]
+
+
 def chat_lines(pairs: Sequence[TrainingPair]) -> str:
-    """Pairs as JSONL in the chat format: the messages of the prompt, and the answer as the last one."""
-    turns = ([*(_turn(message) for message in pair.messages), _answer(pair.answer)] for pair in pairs)
-    return "".join(json.dumps({"messages": messages}, ensure_ascii=False) + "\n" for messages in turns)
+    """Pairs as JSONL in the chat format."""
+    return lines({"messages": turns(pair)} for pair in pairs)
+
+
+def lines(rows: Iterable[Row]) -> str:
+    """Rows as JSONL."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def passage_lines(passages: Sequence[Passage]) -> str:
     """Passages as JSONL: id, title and text."""
-    rows = ({"id": each.id, "title": each.title, "text": each.text} for each in passages)
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return lines({"id": each.id, "title": each.title, "text": each.text} for each in passages)
 
 
-def _turn(message: Message) -> dict[str, Any]:
+def data_files(data: TrainingData, write: Callable[[Sequence[TrainingPair]], str] = chat_lines) -> dict[str, str]:
+    """The data of a folder by path, the pairs as `write` writes them."""
+    made = {"data/train.jsonl": write(data.train)}
+    if data.validation:
+        made["data/validation.jsonl"] = write(data.validation)
+    if data.passages:
+        made["data/passages.jsonl"] = passage_lines(data.passages)
+    return made
+
+
+def _turn(message: Message) -> Row:
     return {"role": message.role, "content": message.content, **message.extra}
-
-
-def _answer(text: str) -> dict[str, Any]:
-    return {"role": "assistant", "content": text}
 
 
 def _locks(folder: Path) -> list[Lock]:
@@ -120,4 +137,6 @@ def _pairs(examples: Sequence[Example], ask: Prompts) -> tuple[TrainingPair, ...
     if not examples:
         return ()
     asked = zip(examples, ask(examples), strict=True)
-    return tuple(TrainingPair(messages=messages, answer=example.answer) for example, messages in asked)
+    return tuple(
+        TrainingPair(messages=messages, answer=example.answer, tools=example.tools) for example, messages in asked
+    )
