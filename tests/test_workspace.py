@@ -325,9 +325,9 @@ def test_a_case_at_the_root_or_in_one_folder_is_taken(tmp_path: Path) -> None:
     plain = archive_of(
         ("./case.toml", TOML), ("__MACOSX/x", ""), (".DS_Store", ""), ("documents/", ""), ("e.jsonl", "x")
     )
-    assert left_in(workspace.import_zip(tmp_path, plain)) == ["case.toml", "e.jsonl"]
+    assert left_in(workspace.import_zip(tmp_path, plain)) == ["case.toml", "e.jsonl", "imported.json"]
     inside = archive_of(("my case/case.toml", TOML), ("my case/fits/x/a.pt", "x"), ("my case/store.sqlite-wal", "x"))
-    assert left_in(workspace.import_zip(tmp_path, inside)) == ["case.toml"]
+    assert left_in(workspace.import_zip(tmp_path, inside)) == ["case.toml", "imported.json"]
 
 
 def test_the_header_of_a_bomb_may_lie(tmp_path: Path) -> None:

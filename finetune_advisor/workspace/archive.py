@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from finetune_advisor import case
-from finetune_advisor.case import FILE, Case
+from finetune_advisor.case import FILE, Case, trust
 from finetune_advisor.datasets.folders import visible_files
 from finetune_advisor.errors import BadInput
 from finetune_advisor.store import FILE as STORE
@@ -75,7 +75,7 @@ def _exported(loaded: Case, *, with_models: bool) -> Iterator[Path]:
 def _files(path: Path, folder: Path) -> list[Path]:
     """A file, or the files below a folder; none that a link leads out of the case."""
     files = visible_files(path) if path.is_dir() else [path] if path.is_file() else []
-    return [file for file in files if _is_inside(file, folder)]
+    return [file for file in files if _is_inside(file, folder) and file != folder / trust.IMPORTED]
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
@@ -96,7 +96,7 @@ def import_zip(root: Path, file: Path | IO[bytes], *, limits: Limits | None = No
         limits: How much it may hold.
 
     Returns:
-        The case folder.
+        The case folder, marked as taken in (`case.trust`).
 
     Raises:
         BadInput: Damaged, encrypted, too large, with paths or links that lead elsewhere, without a case or with
@@ -111,6 +111,7 @@ def import_zip(root: Path, file: Path | IO[bytes], *, limits: Limits | None = No
                 if _is_wanted(member.parts[depth:]):
                     archive.extract(member, draft.joinpath(*member.parts[depth:]))
             loaded = case.read(draft, inside=True)
+            trust.mark_imported(draft)
             _check_store(draft / STORE)
             return slug(loaded.title)
 
@@ -135,6 +136,8 @@ def _is_wanted(parts: tuple[str, ...]) -> bool:
         return parts == (REPORT, RESULTS)
     if parts[0] == FITS:
         return _is_adapter_file(parts)
+    if parts[0].casefold() == trust.IMPORTED:
+        return False
     return not parts[0].startswith(f"{STORE}-") and not parts[-1].endswith(".lock")
 
 
