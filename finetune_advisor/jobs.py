@@ -30,8 +30,9 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from finetune_advisor import case, charts, experiment
-from finetune_advisor.case import Case
+from finetune_advisor.case import Case, trust
 from finetune_advisor.errors import AdvisorError, BadInput, StoreProblem
+from finetune_advisor.experiment.charges import Budget, OverBudget
 from finetune_advisor.experiment.money import assumptions_of, spreads
 from finetune_advisor.experiment.pace import Pace
 from finetune_advisor.experiment.watch import DATA, REPORT, Event
@@ -181,7 +182,7 @@ def serve(folder: Path, id: str) -> None:
         try:
             with store.exclusive():
                 _work(case.read(folder), store, _job(store, id), no_progress)
-        except Ended:
+        except (Ended, OverBudget):
             pass
         except Exception as error:
             if not isinstance(error, AdvisorError):
@@ -212,6 +213,7 @@ def _want(folder: Path, state: JobState) -> Job | None:
 
 def _added(loaded: Case, store: Store, minutes: float | None, usd: Decimal | None, *, relock: bool) -> Job:
     _check(minutes, usd)
+    trust.check(loaded)
     spreads(loaded)  # refuses before any work what the verdict would refuse after all of it
     id, now = uuid.uuid4().hex, datetime.now(UTC)
     limits = {"minutes": minutes, "usd": usd, "usd_per_hour": _usd_per_hour(loaded)}
@@ -262,7 +264,9 @@ def _work(loaded: Case, store: Store, job: Job, progress: Progress) -> Results:
             progress(what, done, total)
             pulse.progress(what, done, total)
 
-        results = experiment.run_held(loaded, store, told, relock=job.relock, watch=pulse.watch)
+        budget = Budget(store=store, job=job.id, limit=job.usd, machine=pulse.machine_usd)
+        pulse.budget = budget
+        results = experiment.run_held(loaded, store, told, relock=job.relock, watch=pulse.watch, budget=budget)
         files.write(loaded.reports, results, charts.figure)
         pulse.watch(Event(step=REPORT, state="done"))
         return results
@@ -275,7 +279,7 @@ def _outcome(error: BaseException | None) -> dict[str, Any]:
     if error is None:
         state = "done"
     elif isinstance(error, AdvisorError):
-        state = error.state if isinstance(error, Ended) else "failed"
+        state = _state_of(error)
         message, hint = error.message, error.hint
     elif isinstance(error, KeyboardInterrupt):
         state, message, hint = "paused", "The run was stopped from the keyboard.", "Go on with it whenever you like."
@@ -283,6 +287,12 @@ def _outcome(error: BaseException | None) -> dict[str, Any]:
         message = f"The run ended with an unexpected error ({type(error).__name__})."
         hint = f"{LOG} in the case folder says more. What was stored is kept."
     return {"state": state, "wanted": None, "error": message, "hint": hint, "seconds_left": None}
+
+
+def _state_of(error: AdvisorError) -> JobState:
+    if isinstance(error, OverBudget):
+        return BUDGET
+    return error.state if isinstance(error, Ended) else "failed"
 
 
 def _scrubbed(text: str) -> str:
@@ -304,8 +314,8 @@ class _Pulse(threading.Thread):
         # Starting the process is part of the work.
         waited = max(0.0, (datetime.now(UTC) - job.started).total_seconds())
         self._began = time.monotonic() - waited
-        limit = job.seconds_limit
-        self._end = math.inf if limit is None else self._began + limit - job.seconds
+        self.budget: Budget | None = None
+        self._end = self._limit()
         self._stopped = threading.Event()
         self._order: Ended | None = None
         self._deadline = self._end - LAST_SECONDS
@@ -332,6 +342,19 @@ class _Pulse(threading.Thread):
         with Store(self._folder) as store:
             store.change_job(self._job.id, **{**self._row(), **outcome})
         faulthandler.cancel_dump_traceback_later()
+
+    def machine_usd(self) -> Decimal:
+        """What the machine time so far costs, that of earlier processes included."""
+        return Decimal(str(self._worked())) / 3600 * self._job.usd_per_hour
+
+    def _worked(self) -> float:
+        return self._job.seconds + time.monotonic() - self._began
+
+    def _limit(self) -> float:
+        """When the budget ends by this process's clock; what providers charge makes it earlier."""
+        charged = self.budget.charged if self.budget else self._job.usd_charged
+        limit = replace(self._job, usd_charged=charged).seconds_limit
+        return math.inf if limit is None else self._began + limit - self._job.seconds
 
     def watch(self, event: Event) -> None:
         """A step changed its state."""
@@ -360,6 +383,9 @@ class _Pulse(threading.Thread):
 
     def _hurry(self) -> None:
         now = time.monotonic()
+        end = self._limit()
+        self._deadline += end - self._end if math.isfinite(end) else 0
+        self._end = end
         if now >= self._end - MARGIN_SECONDS and not (self._order and self._order.state == BUDGET):
             self._order = self._used_up()
         if now >= self._deadline:
@@ -388,11 +414,11 @@ class _Pulse(threading.Thread):
         os._exit(order.exit_code)
 
     def _row(self) -> dict[str, Any]:
-        now = time.monotonic()
         return {
             "state": "running",
             "heartbeat": datetime.now(UTC),
-            "seconds": self._job.seconds + now - self._began,
+            "seconds": self._worked(),
+            "usd_charged": self.budget.charged if self.budget else self._job.usd_charged,
             "seconds_left": self._pace.seconds_left(),
             "steps": self._pace.steps(),
             "pid": os.getpid(),

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -49,6 +49,13 @@ MIGRATIONS = (
         error TEXT NOT NULL DEFAULT '', hint TEXT NOT NULL DEFAULT '', steps TEXT NOT NULL DEFAULT '[]'
     );
     """,
+    """
+    CREATE TABLE charges (
+        id INTEGER PRIMARY KEY, job TEXT NOT NULL, what TEXT NOT NULL, usd TEXT NOT NULL, state TEXT NOT NULL,
+        at TEXT NOT NULL
+    );
+    ALTER TABLE jobs ADD COLUMN usd_charged TEXT NOT NULL DEFAULT '0';
+    """,
 )
 VERSION = len(MIGRATIONS)
 
@@ -69,6 +76,27 @@ class Lock:
     data_hash: str
     body: str
     locked_at: datetime
+
+
+ChargeState = Literal["reserved", "charged", "lost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charge:
+    """Money for one request to a provider, or for one training there.
+
+    "reserved" is the most that it may cost, before it is answered; "lost" may have been charged though nothing came.
+    """
+
+    id: int
+    job: str
+    what: str
+    usd: Decimal
+    state: ChargeState
+
+    def turned_out(self, usd: Decimal, state: ChargeState = "charged") -> Charge:
+        """The same with what it really was."""
+        return replace(self, usd=usd, state=state)
 
 
 StepState = Literal["waiting", "running", "done", "skipped", "failed"]
@@ -103,8 +131,8 @@ class Job:
 
     `wanted` is the state that somebody asked for and that is not reached yet. `minutes` and `usd` are the limits,
     None where there is none; machine time is money at `usd_per_hour`. `seconds` were worked up to the last heartbeat,
-    by all processes that worked on it; `seconds_left` are estimated, None while that cannot be told. `pid` is for
-    information only.
+    by all processes that worked on it; `seconds_left` are estimated, None while that cannot be told. `usd_charged` is
+    what providers may have charged for it. `pid` is for information only.
     """
 
     id: str
@@ -123,11 +151,12 @@ class Job:
     error: str
     hint: str
     steps: tuple[Step, ...]
+    usd_charged: Decimal = Decimal(0)
 
     @property
     def usd_spent(self) -> Decimal:
-        """The machine time so far as money."""
-        return Decimal(str(self.seconds)) / 3600 * self.usd_per_hour
+        """What providers have charged, and the machine time so far as money."""
+        return self.usd_charged + Decimal(str(self.seconds)) / 3600 * self.usd_per_hour
 
     @property
     def usd_left(self) -> Decimal | None:
@@ -139,7 +168,7 @@ class Job:
         """The tighter of both limits in seconds; None where neither binds."""
         limits = [self.minutes * 60] if self.minutes is not None else []
         if self.usd is not None and self.usd_per_hour:
-            limits.append(float(self.usd / self.usd_per_hour * 3600))
+            limits.append(float((self.usd - self.usd_charged) / self.usd_per_hour * 3600))
         return min(limits, default=None)
 
 
@@ -150,6 +179,10 @@ def _codec(kind: Any) -> TypeAdapter[Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _settling(charge: Charge) -> tuple[str, tuple[str | int, ...]]:
+    return "UPDATE charges SET usd = ?, state = ? WHERE id = ?", (str(charge.usd), charge.state, charge.id)
 
 
 def _column(value: object) -> str | float | None:
@@ -283,15 +316,42 @@ class Store:
         rows = self._read("SELECT training FROM fits WHERE fit = ? AND training IS NOT NULL", fit)
         return _codec(TrainingRun).validate_json(rows[0][0]) if rows else None
 
-    def add(self, fit: str, part: str, answered: Iterable[Stored]) -> None:
-        """Store a batch of answers, all or none.
+    def add(self, fit: str, part: str, answered: Iterable[Stored], charge: Charge | None = None) -> None:
+        """Store a batch of answers and what they cost, all or none.
 
         Raises:
             StoreProblem: One of them is stored already.
         """
         codec = _codec(Stored)
         rows = [(fit, part, a.request.example_id, codec.dump_json(a).decode(), _now()) for a in answered]
-        self._write("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", rows)
+        with _clear_errors(self.path), self._transaction():
+            self._db.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", rows)
+            if charge is not None:
+                self._db.execute(*_settling(charge))
+
+    def reserve(self, job: str, what: str, usd: Decimal) -> Charge:
+        """Write down money for a request before it is sent."""
+        row = (job, what, str(usd), _now())
+        with _clear_errors(self.path), self._transaction():
+            written = self._db.execute(
+                "INSERT INTO charges (job, what, usd, state, at) VALUES (?, ?, ?, 'reserved', ?)", row
+            )
+        return Charge(id=written.lastrowid or 0, job=job, what=what, usd=usd, state="reserved")
+
+    def settle(self, charge: Charge) -> None:
+        """Write down what a reservation turned out to be."""
+        with _clear_errors(self.path), self._transaction():
+            self._db.execute(*_settling(charge))
+
+    def charges(self, job: str | None = None) -> list[Charge]:
+        """All charges and reservations, oldest first; those of one job where it is named."""
+        rows = self._read("SELECT id, job, what, usd, state FROM charges ORDER BY id")
+        found = [Charge(id=i, job=j, what=w, usd=Decimal(u), state=s) for i, j, w, u, s in rows]
+        return [charge for charge in found if job in (None, charge.job)]
+
+    def charged(self, job: str) -> Decimal:
+        """What providers may have charged for a job: reservations that nothing came back for count too."""
+        return sum((charge.usd for charge in self.charges(job)), Decimal(0))
 
     def answers(self, fit: str, part: str) -> Mapping[str, Stored]:
         """All stored answers of a fit on a part, by example id."""

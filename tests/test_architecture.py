@@ -19,7 +19,7 @@ ORDER = [
     {"retrieval", "tuning"},
     {"approaches"},
     {"case"},
-    {"experiment", "report", "workspace"},
+    {"experiment", "report", "workspace", "emulator"},
     {"charts", "recipes"},
     {"jobs"},
     {"cli", "pages"},

@@ -154,7 +154,7 @@ def finish(folder: Path, store: Store, *, ask: bool = True, progress: Progress =
     if not store.locks():
         store.lock(hash=prepared.split_hash, data_hash=prepared.data_hash, body=json.dumps(vars(prepared.split)))
     session = arms.Session(prepared=prepared, store=store, progress=progress, ask=ask)
-    return arms.run_arms(read, session)[0], session
+    return arms.run_arms(read, session).runs, session
 
 
 def test_the_curve_of_a_case(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def measured(folder: Path, *, ask: bool = True, provider: str = "knowing", tuned
     )
     with Store(folder) as store:
         session = Session(prepared=prepare(found, store.locks(), no_progress), store=store, progress=no_progress)
-        runs, _ = run_arms(found, session)
+        runs = run_arms(found, session).runs
         asking = Session(prepared=session.prepared, store=store, progress=no_progress, ask=ask)
         return measure(asking, runs)
 

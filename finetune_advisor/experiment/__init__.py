@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from finetune_advisor import approaches
 from finetune_advisor.case import FILE, Case, guess_kind, read
 from finetune_advisor.datasets import audit as auditing
 from finetune_advisor.datasets import load
-from finetune_advisor.errors import StoreProblem
+from finetune_advisor.errors import Missing, StoreProblem
 from finetune_advisor.experiment import arms, learning, side_effects
+from finetune_advisor.experiment.charges import Budget
+from finetune_advisor.experiment.money import price_table
+from finetune_advisor.experiment.notes import notes
 from finetune_advisor.experiment.prepare import Prepared, prepare
 from finetune_advisor.experiment.rejudging import rejudge
+from finetune_advisor.experiment.remote import Till
 from finetune_advisor.experiment.results import Further, assemble
 from finetune_advisor.experiment.watch import DATA, LEARNING_CURVE, REPORT, SIDE_EFFECTS, Event, Watch, Work, unwatched
 from finetune_advisor.records import (
@@ -26,13 +31,14 @@ from finetune_advisor.records import (
     Part,
     Progress,
     Results,
+    SideEffect,
     Task,
     no_progress,
 )
 from finetune_advisor.store import FILE as STORE
 from finetune_advisor.store import Lock, Store
 
-__all__ = ["Audit", "audit", "rejudge", "run", "run_held", "stored"]
+__all__ = ["Audit", "audit", "opened", "rejudge", "run", "run_held", "stored"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +107,13 @@ def run(case: Case, progress: Progress = no_progress, *, relock: bool = False) -
 
 
 def run_held(
-    case: Case, store: Store, progress: Progress = no_progress, *, relock: bool = False, watch: Watch = unwatched
+    case: Case,
+    store: Store,
+    progress: Progress = no_progress,
+    *,
+    relock: bool = False,
+    watch: Watch = unwatched,
+    budget: Budget | None = None,
 ) -> Results:
     """The same as `run`, on a store that the caller holds.
 
@@ -111,6 +123,7 @@ def run_held(
         progress: Told what is being done.
         relock: Lock a new test split because the data changed.
         watch: Told of every step when it begins and ends, the report excepted: whoever writes it ends it.
+        budget: What may be spent at providers; None for as much as it takes.
 
     Raises:
         AdvisorError: Bad data, a missing model, a full disk.
@@ -119,7 +132,9 @@ def run_held(
     prepared = _locked(case, store, progress, relock=relock)
     watch(Event(step=DATA, state="done"))
     _announce(case, prepared, watch)
-    return _assemble(case, prepared, store, progress, watch=watch)
+    prices = {model.name: model.price for model in case.models}
+    till = Till(budget=budget or Budget(store=store), table=price_table(case), prices=prices)
+    return _assemble(case, prepared, store, progress, till=till, watch=watch)
 
 
 def stored(case: Case, progress: Progress = no_progress) -> Results:
@@ -132,7 +147,18 @@ def stored(case: Case, progress: Progress = no_progress) -> Results:
         raise StoreProblem(f"Nothing has been run in {case.folder} yet.", hint=f"finetune-advisor run {case.folder}")
     with Store(case.folder) as store:
         prepared = prepare(case, store.locks(), progress)
-        return _assemble(case, prepared, store, progress, ask=False)
+        return _assemble(case, prepared, store, progress)
+
+
+@contextmanager
+def opened(case: Case, progress: Progress = no_progress) -> Generator[tuple[Prepared, Store]]:
+    """The data of a case on its locked split, and the store, held for as long as the context lasts.
+
+    Raises:
+        AdvisorError: Bad data, a store in use.
+    """
+    with Store(case.folder) as store, store.exclusive():
+        yield _locked(case, store, progress, relock=False), store
 
 
 def _locked(case: Case, store: Store, progress: Progress, *, relock: bool) -> Prepared:
@@ -168,14 +194,14 @@ def _assemble(
     store: Store,
     progress: Progress,
     *,
-    ask: bool = True,
+    till: Till | None = None,
     watch: Watch = unwatched,
 ) -> Results:
-    session = arms.Session(prepared=prepared, store=store, progress=progress, ask=ask)
-    runs, skipped = arms.run_arms(case, session, watch)
-    further = _further(case, session, runs, watch)
+    session = arms.Session(prepared=prepared, store=store, progress=progress, ask=till is not None, till=till)
+    done = arms.run_arms(case, session, watch)
+    further = replace(_further(case, session, done.runs, watch), refusals=done.refusals, notes=notes(done.runs))
     watch(Event(step=REPORT, state="running"))
-    return assemble(case, prepared, store.locks(), runs, skipped, further)
+    return assemble(case, prepared, store.locks(), done.runs, done.skipped, further)
 
 
 def _further(case: Case, session: arms.Session, runs: Sequence[arms.ArmRun], watch: Watch) -> Further:
@@ -183,10 +209,19 @@ def _further(case: Case, session: arms.Session, runs: Sequence[arms.ArmRun], wat
     if not tuned:
         return Further()
     curve = _learning_curve(case, session, runs, watch)
-    watch(Event(step=SIDE_EFFECTS, state="running", work=_everyday(len(tuned))))
-    effects = side_effects.measure(session, runs)
+    return Further(learning_curve=curve, side_effects=_side_effects(session, runs, watch))
+
+
+def _side_effects(session: arms.Session, runs: Sequence[arms.ArmRun], watch: Watch) -> tuple[SideEffect, ...]:
+    """None where a model cannot be asked any more: what was measured before is not lost by that."""
+    watch(Event(step=SIDE_EFFECTS, state="running", work=_everyday(sum(run.result.tuned for run in runs))))
+    try:
+        effects = side_effects.measure(session, runs)
+    except Missing as error:
+        watch(Event(step=SIDE_EFFECTS, state="failed", reason=f"{error.message} {error.hint}"))
+        return ()
     watch(Event(step=SIDE_EFFECTS, state="done"))
-    return Further(learning_curve=curve, side_effects=effects)
+    return effects
 
 
 def _learning_curve(

@@ -5,6 +5,7 @@ Every answer is in the store before the next batch is asked for, and a batch tha
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -12,23 +13,27 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 from finetune_advisor import approaches, metrics
-from finetune_advisor.approaches import Approach, Bench, Fitted
+from finetune_advisor.approaches import Approach, Bench, Fitted, free
 from finetune_advisor.case import ArmSection, Case
 from finetune_advisor.errors import AdvisorError, Missing, StoreProblem
 from finetune_advisor.experiment.prepare import Prepared
+from finetune_advisor.experiment.remote import Till, ask_remote, checked
 from finetune_advisor.experiment.watch import Event, Watch, Work, unwatched
 from finetune_advisor.metrics.confusion import confusions
-from finetune_advisor.models import Model
+from finetune_advisor.models import Model, is_remote
 from finetune_advisor.records import (
     ArmResult,
+    Batch,
     Choice,
     Example,
     Failure,
     Part,
     Progress,
+    Refusal,
     Reply,
     Request,
     Score,
@@ -37,14 +42,22 @@ from finetune_advisor.records import (
     Usage,
 )
 from finetune_advisor.statistics import interval
-from finetune_advisor.store import Store, Stored
+from finetune_advisor.store import Charge, Store, Stored
+from finetune_advisor.tuning.closed import TrainingClosed
+from finetune_advisor.tuning.follow import TrainingFailed
 
-ENGINE = 1
+REFUSED = "refused.json"
+
+ENGINE = 2
 """Part of every fit's fingerprint; raised when the same settings would give other prompts or answers."""
 
 
 class Unfinished(StoreProblem):
     """An answer is not stored, and nothing is to be asked."""
+
+
+class Refused(AdvisorError):
+    """A provider does not train it, or the training failed; the other arms go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +120,16 @@ def unfit(plan: Plan, prepared: Prepared) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What all arms of a run share. Without `ask`, nothing is computed: only what is stored counts."""
+    """What all arms of a run share. Without `ask`, nothing is computed: only what is stored counts.
+
+    `till` knows prices and budget; without it, models at providers are not asked.
+    """
 
     prepared: Prepared
     store: Store
     progress: Progress
     ask: bool = True
+    till: Till | None = None
 
 
 @dataclass(kw_only=True)
@@ -160,20 +177,33 @@ class Attempt:
         """The fit's name in the store."""
         return hashlib.sha256(self.fingerprint.encode()).hexdigest()[:16]
 
-    @cached_property
-    def fitted(self) -> Fitted:
-        """The approach, fitted: examples chosen, indexes built, weights trained."""
-        bench = Bench(
+    @property
+    def folder(self) -> Path:
+        """Where its training lies."""
+        return self.session.store.path.parent / "fits" / self.key
+
+    @property
+    def bench(self) -> Bench:
+        """What the approach may use."""
+        return Bench(
             task=self.session.prepared.task,
             train=self.session.prepared.parts["train"],
             validation=self.session.prepared.parts["validation"],
             passages=self.session.prepared.passages,
             model=self.plan.model,
-            folder=self.session.store.path.parent / "fits" / self.key,
+            folder=self.folder,
             seed=self.session.prepared.seed,
             progress=lambda what, done, total: self.session.progress(f"{self.plan.name}: {what}", done, total),
+            approve=self.session.till.budget.once if self.session.till else free,
         )
-        made = self.approach.fit(bench)
+
+    @cached_property
+    def fitted(self) -> Fitted:
+        """The approach, fitted: examples chosen, indexes built, weights trained."""
+        try:
+            made = self.approach.fit(self.bench)
+        except (TrainingClosed, TrainingFailed) as error:
+            raise _written(error, self.folder) from error
         self.session.store.save_fit(self.key, self.plan.name, self.fingerprint, made.training)
         return made
 
@@ -188,6 +218,7 @@ class Attempt:
         stored = self.session.store.answers(self.key, part)
         if any(example.id not in stored for example in examples):
             if not self.session.ask:
+                _raise_written(self.folder)
                 raise Unfinished("Not run to its end yet.", hint="finetune-advisor run goes on with it.")
             self._ask(examples, part)
             stored = self.session.store.answers(self.key, part)
@@ -204,6 +235,19 @@ class Attempt:
         return [_score(metric, stored.outcome, example) for stored, example in pairs]
 
 
+def _written(error: AdvisorError, folder: Path) -> Refused:
+    """The refusal, noted in the arm's folder: a report that is written later says it too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / REFUSED).write_text(json.dumps([error.message, error.hint], ensure_ascii=False), encoding="utf-8")
+    return Refused(error.message, hint=error.hint)
+
+
+def _raise_written(folder: Path) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        message, hint = json.loads((folder / REFUSED).read_text(encoding="utf-8"))
+        raise Refused(str(message), hint=str(hint))
+
+
 def ask(session: Session, key: str, part: Part, model: Model, requests: Sequence[Request], what: str) -> None:
     """Ask what is not stored yet; every batch is in the store before the next one is asked.
 
@@ -216,15 +260,24 @@ def ask(session: Session, key: str, part: Part, model: Model, requests: Sequence
         what: What is being done.
     """
     stored = set(session.store.answers(key, part))
-    for batch in model.batches(requests):
-        if all(request.example_id in stored for request in batch.requests):
-            continue
-        session.progress(what, len(stored), len(requests))
-        pairs = zip(batch.requests, model.answer(batch), strict=True)
+    todo = [batch for batch in model.batches(requests) if any(each.example_id not in stored for each in batch.requests)]
+
+    def keep(batch: Batch, outcomes: Sequence[Reply | Failure], charge: Charge | None) -> None:
+        pairs = zip(batch.requests, outcomes, strict=True)
         fresh = [Stored(request=r, outcome=outcome) for r, outcome in pairs if r.example_id not in stored]
-        session.store.add(key, part, fresh)
-        stored |= {each.request.example_id for each in fresh}
-    session.progress(what, len(requests), len(requests))
+        session.store.add(key, part, fresh, charge)
+        stored.update(each.request.example_id for each in fresh)
+
+    def tell() -> None:
+        session.progress(what, len(stored), len(requests))
+
+    if is_remote(model):
+        ask_remote(model, todo, checked(session.till), keep, tell)
+    else:
+        for batch in todo:
+            tell()
+            keep(batch, model.answer(batch), None)
+    tell()
 
 
 def _score(metric: metrics.Metric, outcome: Reply | Failure, example: Example) -> Score:
@@ -296,14 +349,24 @@ def _work_left(attempts: Sequence[Attempt]) -> Work:
     return Work(answers=most.answers - chosen_on - tested, trainings=most.trainings - trained)
 
 
-def run_arms(case: Case, session: Session, watch: Watch = unwatched) -> tuple[tuple[ArmRun, ...], dict[str, str]]:
-    """All arms of a case, and why some were skipped.
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What became of the arms: the finished ones, why others were skipped, and which of these a provider refused."""
+
+    runs: tuple[ArmRun, ...]
+    skipped: Mapping[str, str]
+    refusals: tuple[Refusal, ...]
+
+
+def run_arms(case: Case, session: Session, watch: Watch = unwatched) -> Done:
+    """All arms of a case.
 
     Raises:
         AdvisorError: Nothing could be run at all; the first reason is given.
     """
     done: list[ArmRun] = []
     skipped: dict[str, str] = {}
+    refusals: list[Refusal] = []
     first: AdvisorError | None = None
     for plan in plans(case, session.prepared.models):
         reason = unfit(plan, session.prepared)
@@ -312,8 +375,10 @@ def run_arms(case: Case, session: Session, watch: Watch = unwatched) -> tuple[tu
             try:
                 done.append(run_arm(plan, session, watch))
                 event = Event(step=plan.name, state="done", result=done[-1].result)
-            except (Missing, Unfinished) as error:
+            except (Missing, Unfinished, Refused) as error:
                 first = first or error
+                if isinstance(error, Refused):
+                    refusals.append(Refusal(arm=plan.name, reason=error.message, hint=error.hint))
                 reason = f"{error.message} {error.hint}"
                 event = Event(step=plan.name, state="failed", reason=reason)
         if reason:
@@ -321,7 +386,7 @@ def run_arms(case: Case, session: Session, watch: Watch = unwatched) -> tuple[tu
         watch(event)
     if first and not done:
         raise first
-    return tuple(done), skipped
+    return Done(runs=tuple(done), skipped=skipped, refusals=tuple(refusals))
 
 
 def _result(attempt: Attempt, choices: tuple[Choice, ...]) -> ArmResult:

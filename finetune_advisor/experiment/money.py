@@ -7,10 +7,13 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
+from finetune_advisor import approaches, models
 from finetune_advisor.case import Case, MoneySection, Range
 from finetune_advisor.costs import model as money
 from finetune_advisor.costs import prices, tunable
 from finetune_advisor.errors import BadInput
+from finetune_advisor.experiment import arms
+from finetune_advisor.experiment.charges import price_name
 from finetune_advisor.records import Driver, Price, Route, Spread
 
 ASSUMED: Mapping[Driver, tuple[float, float, str]] = {
@@ -62,7 +65,7 @@ def assume(case: Case, table: prices.PriceTable, today: date | None = None) -> m
     return money.MoneyAssumptions(
         requests_per_month=section.requests_per_month,
         machine=machine,
-        pricing={m.name: _priced(m.price, machine, table) for m in case.models if m.price},
+        pricing={name: _priced(price, machine, table) for name, price in price_names(case).items()},
         labour=_labour(section),
         labels=_labels(section),
         trainings=_trainings(section),
@@ -75,6 +78,21 @@ def assume(case: Case, table: prices.PriceTable, today: date | None = None) -> m
         horizon_months=section.horizon_months,
         worth=_worth(section),
     )
+
+
+def price_names(case: Case) -> dict[str, str]:
+    """What the price table calls the case's models, and the tuned ones of providers, by model and by arm name."""
+    stated = {model.name: model.price for model in case.models if model.price}
+    made = {m.name: models.create(m.provider, **{"name": m.name, **m.options}) for m in case.models}
+    remote = {name: model.describe() for name, model in made.items() if models.is_remote(model)}
+    known = {name: price_name(described) for name, described in remote.items()}
+    plans = [plan for plan in arms.plans(case, made) if approaches.named(plan.approach).tuned]
+    tuned = {
+        plan.name: price_name(remote[plan.model_name], tuned=True)
+        for plan in plans
+        if plan.model and plan.model.tunable and plan.model_name in remote
+    }
+    return {name: price for name, price in {**known, **stated, **tuned}.items() if price}
 
 
 def spreads(case: Case) -> tuple[Spread, ...]:
@@ -161,7 +179,7 @@ def _worths(case: Case) -> bool:
 
 def _utilisation_unknown(case: Case) -> bool:
     section = case.money
-    return section.utilisation is None and not section.always_on and not any(model.price for model in case.models)
+    return section.utilisation is None and not section.always_on and not price_names(case)
 
 
 def _priced(name: str, machine: money.MachinePricing, table: prices.PriceTable) -> money.Pricing:

@@ -16,6 +16,7 @@ from finetune_advisor.datasets import audit, documents, duplicates, load, split,
 from finetune_advisor.datasets.passages import passages as cut
 from finetune_advisor.errors import BadInput, Missing, StoreProblem
 from finetune_advisor.models import Model
+from finetune_advisor.models.chat import with_tools
 from finetune_advisor.records import Example, Finding, Message, Part, Passage, Progress, Task, TaskKind
 from finetune_advisor.store import Lock
 
@@ -211,7 +212,7 @@ def _reader(made: Iterable[Model]) -> tuple[int | None, Callable[[Example], int]
 
 def _length(model: Model, example: Example) -> int:
     """Tokens of a whole example; where it is short in any vocabulary an upper bound, for which nothing is loaded."""
-    messages = (*example.messages, Message(role="assistant", content=example.answer))
+    messages = (*with_tools(example.messages, example.tools), Message(role="assistant", content=example.answer))
     most = sum(len(message.content.encode("utf-8", "replace")) + MARKUP for message in messages)
     plain = not any(message.extra for message in messages)
     return most if plain and most * 2 <= model.context_window else model.count_tokens(messages)

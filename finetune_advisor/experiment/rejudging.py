@@ -67,6 +67,7 @@ def _evidence(results: Results) -> Evidence:
         power=results.power,
         findings=results.findings,
         clusters=results.clusters,
+        refusals=results.refusals,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +26,7 @@ from finetune_advisor.records import (
     Failure,
     LearningCurve,
     Provenance,
+    Refusal,
     Results,
     SideEffect,
     SplitSummary,
@@ -55,6 +56,8 @@ class Further:
 
     learning_curve: LearningCurve | None = None
     side_effects: tuple[SideEffect, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def assemble(
@@ -62,7 +65,7 @@ def assemble(
     prepared: Prepared,
     locks: Sequence[Lock],
     runs: Sequence[ArmRun],
-    skipped: dict[str, str],
+    skipped: Mapping[str, str],
     further: Further,
 ) -> Results:
     """Everything that follows from the arms' answers; the same answers give the same results on the same day.
@@ -100,10 +103,11 @@ def assemble(
         verdict=_UNJUDGED,
         disagreements=disagreements(runs, prepared),
         provenance=_provenance(prepared),
-        notes=_notes(locks),
+        notes=(*_notes(locks), *further.notes),
         learning_curve=further.learning_curve,
         side_effects=further.side_effects,
         clusters=prepared.test_groups,
+        refusals=further.refusals,
     )
     return rejudge(case, measured)
 

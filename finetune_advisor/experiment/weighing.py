@@ -12,7 +12,8 @@ from finetune_advisor.case import Case
 from finetune_advisor.costs import model as money
 from finetune_advisor.experiment.money import assume, price_table, spreads
 from finetune_advisor.experiment.stops import stops
-from finetune_advisor.records import ArmResult, Comparison, Cost, Finding, Power, Task, Verdict, highest
+from finetune_advisor.records import ArmResult, Comparison, Cost, Finding, Power, Refusal, Task, Verdict, highest
+from finetune_advisor.verdict import Stop
 
 Unpriced = Callable[[ArmResult, money.MoneyAssumptions], str]
 """Why an arm has no cost; empty where it has one."""
@@ -28,6 +29,11 @@ class Evidence:
     power: Power | None
     findings: tuple[Finding, ...]
     clusters: tuple[int, ...]
+    refusals: tuple[Refusal, ...] = ()
+
+
+def _refused(refusal: Refusal) -> Stop:
+    return Stop(reason=refusal.reason, mend=refusal.hint, arms=(refusal.arm,))
 
 
 def compared(
@@ -89,7 +95,7 @@ def weigh(case: Case, evidence: Evidence, today: date, unpriced: Unpriced = lamb
         findings=evidence.findings,
         clusters=evidence.clusters,
         spreads=spreads(case),
-        stops=stops(case, evidence.arms, today),
+        stops=(*stops(case, evidence.arms, today), *map(_refused, evidence.refusals)),
         **stated(case),
     )
     return Weighed(

@@ -43,9 +43,9 @@ def _losses(odds: Odds) -> Iterator[str]:
 
 def _stopped(facts: Facts) -> Iterator[str]:
     for stop in facts.stops:
-        names = ", ".join(arm.name for arm in facts.arms if arm.name in stop.arms)
-        if names:
-            yield f"{names} left out of the choice: {stop.reason}"
+        measured = [arm.name for arm in facts.arms if arm.name in stop.arms]
+        done = "left out of the choice" if measured else "not trained"
+        yield f"{', '.join(measured or stop.arms)} {done}: {stop.reason}"
 
 
 def _unpriced(facts: Facts) -> Iterator[str]:

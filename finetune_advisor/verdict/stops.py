@@ -38,7 +38,11 @@ def _ruled_out(facts: Facts) -> Iterator[Stop]:
 
 def _missing(facts: Facts) -> Iterator[Stop]:
     if not any(arm.tuned for arm in facts.arms):
-        yield _stop("no tuned arm was run.", "Run a tuned arm: without one there is nothing to decide on.")
+        measured = {arm.name for arm in facts.arms}
+        refused = [stop for stop in facts.stops if not measured & set(stop.arms)]
+        yield from refused
+        if not refused:
+            yield _stop("no tuned arm was run.", "Run a tuned arm: without one there is nothing to decide on.")
     if not any(not arm.tuned for arm in facts.arms):
         yield _stop(
             "nothing was run without tuning.", "Run few-shot prompting or retrieval: tuning has to beat something."

@@ -1,0 +1,38 @@
+"""What a reader of the report has to know about how the arms were trained, and what goes on costing money."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+
+from finetune_advisor.errors import AdvisorError
+from finetune_advisor.experiment.arms import ArmRun
+from finetune_advisor.tuning import deployments
+from finetune_advisor.tuning.autotrain import UNMAINTAINED
+
+
+def notes(runs: Sequence[ArmRun]) -> tuple[str, ...]:
+    """Sentences on trainers that nobody maintains, and on deployments that exist now."""
+    trained = [run.result for run in runs if run.result.training]
+    autotrain = [arm.name for arm in trained if arm.settings.get("trainer") == "autotrain"]
+    said = [f"{', '.join(autotrain)}: {UNMAINTAINED}"] if autotrain else []
+    azure = any(arm.model_details.get("provider") == "azure" for arm in trained)
+    return (*said, *(_running() if azure else ()))
+
+
+def _running() -> Iterator[str]:
+    """The deployments at Azure; they cost by the hour as long as they exist, whether somebody asks them or not."""
+    endpoint = os.environ.get("AZURE_OPENAI_ENDPOINT", "")
+    try:
+        found = deployments.running(deployments.account(endpoint))
+    except AdvisorError as error:
+        yield f"Deployments at Azure cost by the hour; which of them exist could not be read: {error.message}"
+        return
+    for each in found:
+        hourly = "at a price that is not known" if each.usd_per_hour is None else f"at ${each.usd_per_hour} an hour"
+        so_far = "" if each.usd is None else f", ${each.usd:.2f} so far"
+        yield (
+            f"Running at Azure ({urlsplit(endpoint).hostname}) when this was written: the deployment {each.name} of "
+            f"{each.model} {hourly}{so_far}. To end it: finetune-advisor deployments --delete {each.name}"
+        )
