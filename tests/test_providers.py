@@ -20,6 +20,7 @@ from finetune_advisor.emulator.faults import FaultSettings
 from finetune_advisor.errors import Missing
 from finetune_advisor.experiment.charges import Budget, OverBudget
 from finetune_advisor.models import waiting
+from finetune_advisor.models.cache import VARIABLE as CACHE
 from finetune_advisor.records import ArmResult, Decision, Results
 from finetune_advisor.store import Store
 from oracle import write_case
@@ -237,3 +238,25 @@ def test_no_key_stands_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             file.unlink() if file.name == "training.json" else None
         texts = b"".join(file.read_bytes() for file in loaded.folder.rglob("*") if file.is_file())
         assert KEY.encode() not in texts and b"gpt-4.1-mini" in texts
+
+
+def test_embeddings_of_a_provider_are_paid_once_and_within_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = '{ depth = 1, shots = 0, retriever = "remote", retriever_options = { id = "text-embedding-3-small" } }'
+    arms = f'[[arms]]\napproach = "rag"\nsettings = {settings}\n'
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
+    with provider(tmp_path / "provider", monkeypatch) as server:
+        loaded = a_case(tmp_path / "case", openai_model(), arms=arms)
+        with Store(loaded.folder) as store, store.exclusive():
+            with pytest.raises(OverBudget, match="embeddings"):
+                experiment.run_held(loaded, store, budget=Budget(store=store, job="j", limit=Decimal("0.0000001")))
+            assert not server.state.charges
+        results = experiment.run(loaded)
+        assert results.skipped == {}
+        with Store(loaded.folder) as store:
+            embedded = [charge.usd for charge in store.charges() if "embeddings" in charge.what]
+        assert embedded and all(usd > 0 for usd in embedded)
+        before = len(server.state.charges)
+        experiment.run(loaded)
+        assert len(server.state.charges) == before

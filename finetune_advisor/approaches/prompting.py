@@ -5,17 +5,17 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from random import Random
 from typing import Any, ClassVar
 
-from finetune_advisor import retrieval
 from finetune_advisor.approaches import Bench, Fitted, prompts
 from finetune_advisor.approaches.schema import answer_schema
+from finetune_advisor.approaches.searching import indexed
 from finetune_advisor.errors import BadInput
 from finetune_advisor.models import Model
-from finetune_advisor.records import Example, Message, Progress, Request, TaskKind
+from finetune_advisor.records import Example, Message, Request, Settings, TaskKind
 
 
 def required_model(bench: Bench) -> Model:
@@ -39,14 +39,6 @@ def check_least(least: int, **numbers: int) -> None:
     for name, number in numbers.items():
         if operator.index(number) < least:
             raise BadInput(f"{name} is {number}.", hint=f"It has to be at least {least}.")
-
-
-def indexed(retriever: str, texts: Sequence[str], progress: Progress) -> retrieval.Index:
-    """The texts, ready to be searched."""
-    progress("Indexing texts", 0, len(texts))
-    index = retrieval.create(retriever).index(texts)
-    progress("Indexing texts", len(texts), len(texts))
-    return index
 
 
 def candidates(bench: Bench, shots: int) -> list[Example]:
@@ -153,10 +145,12 @@ class NearestShot:
     Args:
         shots: How many.
         retriever: What finds them; "bm25" finds none where no word is shared.
+        retriever_options: What the retriever takes.
     """
 
     shots: int = 8
     retriever: str = "hybrid"
+    retriever_options: Settings = field(default_factory=dict[str, Any])
 
     title: ClassVar[str] = "Few-shot, nearest examples"
     tuned: ClassVar[bool] = False
@@ -171,7 +165,7 @@ class NearestShot:
     def fit(self, bench: Bench) -> Fitted:
         """Index the questions of the training part."""
         pool = candidates(bench, self.shots)
-        index = indexed(self.retriever, [example.question for example in pool], bench.progress)
+        index = indexed(self.retriever, self.retriever_options, [example.question for example in pool], bench)
         extra, schema = prompts.rules(bench.task, bench.train), answer_schema(bench.task, bench.train)
         # Duplicates of the question are thrown away after the search, so as many more are looked up.
         spare = max(Counter(_normal(example) for example in pool).values(), default=0)

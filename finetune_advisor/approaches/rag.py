@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from finetune_advisor import retrieval
 from finetune_advisor.approaches import Bench, Fitted, prompts
-from finetune_advisor.approaches.prompting import check_least, indexed, preferred, required_model
+from finetune_advisor.approaches.prompting import check_least, preferred, required_model
 from finetune_advisor.approaches.schema import answer_schema
+from finetune_advisor.approaches.searching import indexed
 from finetune_advisor.errors import BadInput
-from finetune_advisor.records import Example, Message, Passage, Request
+from finetune_advisor.records import Example, Message, Passage, Request, Settings
 
 CONTEXT_RULE = "Each question comes with passages under Context. Answer from them."
 
@@ -32,8 +33,13 @@ class Library:
         return [[self.passages[at] for at in positions] for positions in found]
 
 
-def library(bench: Bench, retriever: str) -> Library:
+def library(bench: Bench, retriever: str, options: Settings) -> Library:
     """Index the bench's passages, titles included.
+
+    Args:
+        bench: With the passages.
+        retriever: What finds them.
+        options: What the retriever takes.
 
     Raises:
         BadInput: There are none, or the retriever is unknown.
@@ -41,7 +47,7 @@ def library(bench: Bench, retriever: str) -> Library:
     if not bench.passages:
         raise BadInput("Retrieval needs documents, and there are none.", hint="Name a folder of documents in the case.")
     texts = [f"{passage.title}\n{passage.text}" for passage in bench.passages]
-    return Library(passages=bench.passages, index=indexed(retriever, texts, bench.progress))
+    return Library(passages=bench.passages, index=indexed(retriever, options, texts, bench))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +58,13 @@ class Rag:
         depth: How many passages.
         shots: How many demonstrations, each with its own best passage, to teach the form of the answer.
         retriever: What finds the passages.
+        retriever_options: What the retriever takes.
     """
 
     depth: int = 3
     shots: int = 0
     retriever: str = "hybrid"
+    retriever_options: Settings = field(default_factory=dict[str, Any])
 
     title: ClassVar[str] = "RAG"
     tuned: ClassVar[bool] = False
@@ -71,7 +79,7 @@ class Rag:
 
     def fit(self, bench: Bench) -> Fitted:
         """Index the passages and choose the demonstrations."""
-        shelf = library(bench, self.retriever)
+        shelf = library(bench, self.retriever, self.retriever_options)
         extra = "\n".join(filter(None, [CONTEXT_RULE, prompts.rules(bench.task, bench.train)]))
         before = _demonstrations(bench, shelf, self.shots) if self.shots else ()
         schema = answer_schema(bench.task, bench.train)

@@ -64,7 +64,7 @@ class Training:
 
     def work(self, bench: Bench, ask: Ask) -> TuningWork:
         """What is to be trained on what."""
-        train, validation = (_pairs(part, ask) for part in (bench.train, bench.validation))
+        train, validation = (pairs(part, ask) for part in (bench.train, bench.validation))
         return TuningWork(source=tunable(bench).source, train=train, validation=validation, folder=bench.folder)
 
     def train(self, bench: Bench, work: TuningWork) -> TrainingRun:
@@ -144,10 +144,12 @@ class TunedRag(Training):
     Args:
         depth: How many passages.
         retriever: What finds them.
+        retriever_options: What the retriever takes.
     """
 
     depth: int = 2
     retriever: str = "hybrid"
+    retriever_options: Settings = field(default_factory=dict[str, Any])
 
     title: ClassVar[str] = "LoRA + RAG"
     tuned: ClassVar[bool] = True
@@ -161,7 +163,7 @@ class TunedRag(Training):
 
     def asking(self, bench: Bench) -> Ask:
         """With the passages that are found for each example."""
-        shelf, schema = library(bench, self.retriever), answer_schema(bench.task, bench.train)
+        shelf, schema = library(bench, self.retriever, self.retriever_options), answer_schema(bench.task, bench.train)
 
         def ask(examples: Sequence[Example]) -> list[Request]:
             return [
@@ -172,6 +174,7 @@ class TunedRag(Training):
         return ask
 
 
-def _pairs(examples: Sequence[Example], ask: Ask) -> list[TrainingPair]:
+def pairs(examples: Sequence[Example], ask: Ask) -> list[TrainingPair]:
+    """Each example's prompt and its answer."""
     asked = zip(examples, ask(examples), strict=True)
     return [TrainingPair(messages=given.messages, answer=each.answer, tools=each.tools) for each, given in asked]

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune_advisor import approaches
-from finetune_advisor.approaches import Bench, prompts
-from finetune_advisor.approaches.rag import library
-from finetune_advisor.approaches.tuned import Tuned, TunedRag
+from finetune_advisor.approaches import Bench
+from finetune_advisor.approaches.tuned import Ask, Training, pairs
 from finetune_advisor.errors import BadInput, StoreProblem
 from finetune_advisor.experiment.prepare import fix_task, locked_split, read_passages, read_pool
 from finetune_advisor.recipes.recipe import Recipe
@@ -66,7 +65,10 @@ def training_data(recipe: Recipe, progress: Progress = no_progress) -> TrainingD
         seed=case.data.seed,
         progress=progress,
     )
-    ask = _prompts(recipe, bench)
+    approach = approaches.create(recipe.approach, **recipe.settings)
+    if not isinstance(approach, Training):
+        raise BadInput(f"There is no recipe for the approach {recipe.approach}.", hint="Train it where it is made.")
+    ask = approach.asking(bench)
     return TrainingData(
         task=task, train=_pairs(train, ask), validation=_pairs(validation, ask), passages=tuple(searched)
     )
@@ -116,27 +118,5 @@ def _locks(folder: Path) -> list[Lock]:
         return store.locks()
 
 
-Prompts = Callable[[Sequence[Example]], list[tuple[Message, ...]]]
-
-
-def _prompts(recipe: Recipe, bench: Bench) -> Prompts:
-    match approaches.create(recipe.approach, **recipe.settings):
-        case Tuned():
-            return lambda examples: [prompts.short(example) for example in examples]
-        case TunedRag(retriever=retriever, depth=depth):
-            shelf = library(bench, retriever)
-            return lambda examples: [
-                prompts.short(example, passages)
-                for example, passages in zip(examples, shelf.find(examples, depth), strict=True)
-            ]
-        case _:
-            raise BadInput(f"There is no recipe for the approach {recipe.approach}.", hint="Train it where it is made.")
-
-
-def _pairs(examples: Sequence[Example], ask: Prompts) -> tuple[TrainingPair, ...]:
-    if not examples:
-        return ()
-    asked = zip(examples, ask(examples), strict=True)
-    return tuple(
-        TrainingPair(messages=messages, answer=example.answer, tools=example.tools) for example, messages in asked
-    )
+def _pairs(examples: Sequence[Example], ask: Ask) -> tuple[TrainingPair, ...]:
+    return tuple(pairs(examples, ask)) if examples else ()

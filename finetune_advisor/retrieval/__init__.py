@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from finetune_advisor import plugins
 
@@ -29,6 +29,19 @@ class Retriever(Protocol):
 
     def index(self, texts: Sequence[str]) -> Index:
         """Index the texts; an empty sequence is allowed and finds nothing."""
+        ...
+
+
+@runtime_checkable
+class PaidRetriever(Retriever, Protocol):
+    """A retriever whose provider charges for the texts that it has not seen yet."""
+
+    def tokens_to_pay(self, texts: Sequence[str]) -> int:
+        """Tokens that would be charged for those texts."""
+        ...
+
+    def price_name(self) -> str:
+        """What the price table calls its model; "" where nobody charges for it."""
         ...
 
 

@@ -96,6 +96,10 @@ class Remote:
         known = _Vectors(self._name).get([text for text in sound if text])
         return sum(_counter().count(_fitting(text)) for text in sound if text and text not in known)
 
+    def price_name(self) -> str:
+        """What the price table calls its model; "" for a server of one's own."""
+        return "" if self.provider == "compatible" else self.id
+
     def index(self, texts: Sequence[str]) -> RemoteIndex:
         """Index the texts; an empty sequence is allowed and finds nothing."""
         return RemoteIndex(retriever=self, vectors=self.embed(texts) if texts else None)
