@@ -84,6 +84,7 @@ def test_every_arm_runs_and_the_tuned_model_is_measured(
         assert training is not None and training.job and training.tuned_model in server.state.tuned
         assert training.tokens > 0 and training.estimated_tokens and training.losses
         assert arms["tuned"].score > arms["zero_shot"].score
+        assert any("was asked at 127.0.0.1" in note for note in results.notes), "the emulator passes for the provider"
         asked = len(server.state.charges)
         assert experiment.run(loaded).arms == results.arms
         assert len(server.state.charges) == asked, "what is stored was paid for again"

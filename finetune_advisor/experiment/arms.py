@@ -48,6 +48,9 @@ from finetune_advisor.tuning.follow import TrainingFailed
 
 REFUSED = "refused.json"
 
+TRAINERS = {"openai": "at OpenAI", "azure": "at Azure", "trl": "by TRL", "autotrain": "by AutoTrain"}
+"""How an arm is called that is not trained within the run."""
+
 ENGINE = 2
 """Part of every fit's fingerprint; raised when the same settings would give other prompts or answers."""
 
@@ -95,9 +98,17 @@ def _numbered(found: Sequence[Plan]) -> list[Plan]:
 
 def _plan(arm: ArmSection, model: Model | None, suffix: str) -> Plan:
     kind = approaches.named(arm.approach)
-    name = f"{kind.title} · {suffix}" if suffix else kind.title
+    title = _title(kind, arm, model)
+    name = f"{title} · {suffix}" if suffix else title
     grid = tuple(expand({**kind.grid, **arm.settings}))
     return Plan(name=name, approach=arm.approach, model=model, model_name=model.name if model else "", grid=grid)
+
+
+def _title(kind: type[Approach], arm: ArmSection, model: Model | None) -> str:
+    """The approach's, with who trains in place of LoRA where somebody else does."""
+    own = model.trainer[0] if model is not None and is_remote(model) else ""
+    trainer = TRAINERS.get(str(arm.settings.get("trainer") or own)) if kind.tuned else None
+    return kind.title.replace("LoRA", f"Fine-tuned {trainer}") if trainer else kind.title
 
 
 def expand(settings: Mapping[str, Any]) -> list[Settings]:

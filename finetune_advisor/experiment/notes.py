@@ -8,17 +8,32 @@ from urllib.parse import urlsplit
 
 from finetune_advisor.errors import AdvisorError
 from finetune_advisor.experiment.arms import ArmRun
+from finetune_advisor.records import ArmResult
 from finetune_advisor.tuning import deployments
 from finetune_advisor.tuning.autotrain import UNMAINTAINED
 
+OWN = {"openai": ("OpenAI", "api.openai.com"), "azure": ("Azure OpenAI", ".azure.com")}
+"""Providers, and how their own hosts end."""
+
 
 def notes(runs: Sequence[ArmRun]) -> tuple[str, ...]:
-    """Sentences on trainers that nobody maintains, and on deployments that exist now."""
+    """Sentences on servers that stand in for a provider, on trainers that nobody maintains, on running deployments."""
+    asked = {(arm.model, *_place(arm)) for arm in (run.result for run in runs)}
+    elsewhere = [
+        f"{model} was asked at {host}, not at {name}: the answers are that server's, the prices {name}'s."
+        for model, provider, host in sorted(asked)
+        if provider in OWN and not host.endswith(OWN[provider][1])
+        for name in OWN[provider][:1]
+    ]
     trained = [run.result for run in runs if run.result.training]
     autotrain = [arm.name for arm in trained if arm.settings.get("trainer") == "autotrain"]
     said = [f"{', '.join(autotrain)}: {UNMAINTAINED}"] if autotrain else []
     azure = any(arm.model_details.get("provider") == "azure" for arm in trained)
-    return (*said, *(_running() if azure else ()))
+    return (*elsewhere, *said, *(_running() if azure else ()))
+
+
+def _place(arm: ArmResult) -> tuple[str, str]:
+    return str(arm.model_details.get("provider", "")), str(arm.model_details.get("host", ""))
 
 
 def _running() -> Iterator[str]:
