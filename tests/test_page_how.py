@@ -11,7 +11,7 @@ import pytest
 
 from app_case import NAME, shown, words
 from finetune_advisor import case as cases
-from finetune_advisor import experiment, models
+from finetune_advisor import experiment, models, recipes
 from finetune_advisor.report.document import to_json
 from oracle import write_case
 from sample_results import HOSTILE
@@ -176,3 +176,28 @@ def test_hostile_names_are_shown_as_text(root: Path) -> None:
     assert not at.exception
     assert not [each for each in at.markdown if each.allow_html]
     assert name not in "\n".join(str(each.value) for each in (*at.markdown, *at.caption))
+
+
+def test_every_route_has_its_steps_and_its_folder(root: Path) -> None:
+    write_case(root / NAME, rows=60, model=FAKE, arms=TUNED)
+    at = shown("how")
+    control = at.segmented_control(key="route")
+    assert len(control.options) == len(recipes.providers()) and control.value == "trl"
+    for name, title, _ in recipes.providers():
+        at.segmented_control(key="route").set_value(name).run()
+        assert not at.exception and not at.error
+        assert f"**{title}**" in words(at)
+        stages = recipes.stages(recipes.chosen(cases.read(root / NAME), None), name)
+        commands = [command for stage in stages for command in stage.commands]
+        blocks = "\n".join(block.value for block in at.code)
+        assert commands and all(command in blocks for command in commands)
+    at.button(key="make").click().run()
+    assert not at.exception and not at.error
+    assert at.get("download_button")[0].proto.url
+
+
+@pytest.mark.parametrize("provider", ["openai", "azure"])
+def test_a_model_at_a_provider_begins_with_that_route(root: Path, provider: str) -> None:
+    model = f'[[models]]\nname = "mini"\nprovider = "{provider}"\noptions = {{ id = "gpt-4.1-mini-2025-04-14" }}\n'
+    write_case(root / NAME, rows=60, model=model, arms=TUNED)
+    assert shown("how").segmented_control(key="route").value == provider

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import streamlit as st
 
 from finetune_advisor import approaches
-from finetune_advisor import case as cases
 from finetune_advisor.case import ArmSection, Case
-from finetune_advisor.errors import AdvisorError, BadInput
-from finetune_advisor.pages.ask import ask, save, show_refusal
+from finetune_advisor.errors import BadInput
+from finetune_advisor.pages.ask import ask, change, save, show_refusal
+from finetune_advisor.pages.models import models
+from finetune_advisor.pages.servers import agreed
 from finetune_advisor.pages.shell import onward, opened, page, results, step
 from finetune_advisor.pages.try_one import prompts, room, try_one
 from finetune_advisor.records import Results
@@ -131,18 +132,9 @@ def _unfit(case: Case, approach: str) -> str:
     return ""
 
 
-def _change(case: Case, name: str, changes: Callable[[Case], Mapping[str, object]]) -> None:
-    """Change the case as it is on disk by now: another tab may have moved its arms."""
-    try:
-        fresh = cases.read(case.folder)
-        save(fresh, dict(changes(fresh)), name)
-    except AdvisorError as error:
-        st.session_state[f"{name}-refused"] = error
-
-
 def _toggle(case: Case, approach: str) -> None:
-    change = _added if st.session_state[f"arm-{approach}"] else _removed
-    _change(case, f"arm-{approach}", lambda fresh: change(fresh, approach))
+    changed = _added if st.session_state[f"arm-{approach}"] else _removed
+    change(case, f"arm-{approach}", lambda fresh: changed(fresh, approach))
 
 
 def _added(case: Case, approach: str) -> Mapping[str, object]:
@@ -196,7 +188,7 @@ def _numbers(value: Any) -> list[str]:
 def _set(case: Case, approach: str, nth: int, option: str) -> None:
     key = f"arm-{approach}-{nth}-{option}"
     given = [str(each) for each in st.session_state[key]]
-    _change(case, key, lambda fresh: _numbered(fresh, approach, nth, option, given))
+    change(case, key, lambda fresh: _numbered(fresh, approach, nth, option, given))
 
 
 def _numbered(case: Case, approach: str, nth: int, option: str, given: list[str]) -> Mapping[str, object]:
@@ -218,8 +210,10 @@ case = opened()
 step("Alternatives")
 measured = results(case)
 ask(case, "Alternatives", measured)
+may_ask = agreed(case)
+models(case, may_ask)
 _prompt(case, measured)
 _approaches(case, measured)
-try_one(case)
+try_one(case, may_ask)
 st.page_link(page("experiments"), label="Run the experiments", icon=":material/science:")
 onward("Alternatives")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
@@ -62,6 +62,20 @@ def save(case: Case, changes: dict[str, object], refused: str, sound: Callable[[
 
     try:
         cases.edit(case.folder, changes, sound=judgeable)
+    except AdvisorError as error:
+        st.session_state[f"{refused}-refused"] = error
+
+
+def change(
+    case: Case,
+    refused: str,
+    changes: Callable[[Case], Mapping[str, object]],
+    sound: Callable[[Case], object] | None = None,
+) -> None:
+    """As `save`, of the case as it is on disk by now: another tab may have moved its arms and models."""
+    try:
+        fresh = cases.read(case.folder)
+        save(fresh, dict(changes(fresh)), refused, sound)
     except AdvisorError as error:
         st.session_state[f"{refused}-refused"] = error
 

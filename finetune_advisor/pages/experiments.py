@@ -13,10 +13,15 @@ from finetune_advisor.errors import AdvisorError
 from finetune_advisor.jobs import Job, Step
 from finetune_advisor.pages.ask import show_refusal
 from finetune_advisor.pages.keys import keys
+from finetune_advisor.pages.servers import agreed
 from finetune_advisor.pages.shell import job, opened, page
 from finetune_advisor.report.markdown import escape
 
 POLL_SECONDS = 1.0
+MONEY = (
+    "What providers charge, and machine time at the case's price. What a request that is under way may cost at most is "
+    "counted already; so is what was asked and never arrived, since it may have been charged."
+)
 
 MARKS = {
     "waiting": ":material/schedule:",
@@ -60,12 +65,12 @@ def _budget() -> tuple[float | None, Decimal | None]:
         min_value=0.01,
         key="usd",
         placeholder="no limit",
-        help="On your own machine, its time at the price by the hour that the case states.",
+        help="What providers charge, and machine time at the price by the hour that the case states.",
     )
     return minutes, None if usd is None else Decimal(str(usd))
 
 
-def _start(case: Case, *, again: bool) -> None:
+def _start(case: Case, *, again: bool, allowed: bool) -> None:
     with st.container(border=True):
         st.subheader("Start a new run" if again else "Run the experiments", anchor=False)
         st.markdown(
@@ -83,18 +88,21 @@ def _start(case: Case, *, again: bool) -> None:
             type="primary",
             icon=":material/play_arrow:",
             key="start",
+            disabled=not allowed,
+            help=None if allowed else "First agree above to where the data goes.",
             on_click=_tell,
             args=(lambda: jobs.start(case.folder, minutes=minutes, usd=usd, relock=relock),),
         )
 
 
-def _go_on(case: Case) -> None:
+def _go_on(case: Case, *, allowed: bool) -> None:
     with st.container(horizontal=True):
         st.button(
             "Go on",
             type="primary",
             icon=":material/play_arrow:",
             key="resume",
+            disabled=not allowed,
             on_click=_tell,
             args=(lambda: jobs.resume(case.folder),),
             help="With the limits that the run began with.",
@@ -123,7 +131,7 @@ def _figures(job: Job) -> None:
     columns[1].metric("Time so far", _took(job.seconds), help="Of all processes that worked on this run.")
     columns[2].metric("Time left", left if job.state in jobs.LIVE else "none")
     limit = "" if job.usd is None else f" of ${job.usd}"
-    columns[3].metric("Money so far", f"${job.usd_spent:.4f}{limit}", help="Machine time at the case's price.")
+    columns[3].metric("Money so far", f"${job.usd_spent:.4f}{limit}", help=MONEY)
     if job.seconds_limit:
         share = min(1.0, job.seconds / job.seconds_limit)
         left = _took(max(0, job.seconds_limit - job.seconds))
@@ -175,14 +183,15 @@ def _watch(case: Case, live: bool) -> None:
 case = opened()
 st.title("Experiments", anchor=False)
 keys(case)
+allowed = agreed(case)
 newest = job(case)
 show_refusal("job")
 going = newest is not None and newest.state in jobs.LIVE
 if newest is not None:
     if newest.state in jobs.RESUMABLE and newest.state != "budget used up":
-        _go_on(case)
+        _go_on(case, allowed=allowed)
     st.fragment(_watch, run_every=POLL_SECONDS if going else None)(case, going)
 if not going:
-    _start(case, again=newest is not None)
+    _start(case, again=newest is not None, allowed=allowed)
 if newest is not None and newest.state == "done":
     st.page_link(page("benefits"), label="See what came out", icon=":material/arrow_forward:")

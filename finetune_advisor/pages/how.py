@@ -1,4 +1,4 @@
-"""Step 7: what is needed to go on, and the recipe as a folder to download."""
+"""Step 7: what is needed to go on, trainings at providers, and the recipe as a folder to download."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from finetune_advisor import recipes
 from finetune_advisor.case import Case
 from finetune_advisor.errors import AdvisorError
 from finetune_advisor.pages.ask import ask
+from finetune_advisor.pages.deployed import show_deployments
 from finetune_advisor.pages.draw import draw
 from finetune_advisor.pages.shell import nothing_run, onward, opened, page, refuse, results, step
+from finetune_advisor.pages.trainings import show_trainings
 from finetune_advisor.recipes import Need, Recipe
 from finetune_advisor.records import Decision, Results
 from finetune_advisor.report.answer import simulated
 from finetune_advisor.report.blocks import Table
 from finetune_advisor.report.formats import slug
-from finetune_advisor.report.markdown import escape
+from finetune_advisor.report.markdown import escape, paragraph
 
 
 def _verdict(found: Results | None) -> None:
@@ -70,34 +72,52 @@ def _chosen(possible: Sequence[Recipe]) -> Recipe:
 
 def _show(recipe: Recipe) -> None:
     st.markdown(
-        f"Train {escape(recipe.base.name)} on a machine of your own or one that you rent, with LoRA: the model stays "
-        "as it is, and a small addition to it is trained, the adapter. The folder holds the examples, the training "
-        "program and a guide. It runs without this program."
+        "A folder with the examples, the settings, a program or a configuration, and a guide. It trains the model "
+        "without this program, at the place of your choice."
     )
+    name, title, sentence = _route(recipe)
+    st.markdown(f"**{escape(title)}**: {paragraph(sentence)}")
     measured = recipes.facts(recipe)
     if measured:
         _table(f"What was measured on {recipe.arm}", measured)
-    _download(recipe)
-    _steps(recipe)
+    _download(recipe, name)
+    _steps(recipe, name)
     with st.expander("Settings of the training"):
         _table("Those that were measured" if measured else "Those that the case states", recipes.settings(recipe))
-    with st.expander("The training program, train.py"):
-        st.code(recipes.train_script(recipe), language="python")
+    if name == "trl":
+        with st.expander("The training program, train.py"):
+            st.code(recipes.train_script(recipe), language="python")
 
 
-def _download(recipe: Recipe) -> None:
+def _route(recipe: Recipe) -> tuple[str, str, str]:
+    """Name, title and sentence of who is to train."""
+    routes = {name: (name, title, sentence) for name, title, sentence in recipes.providers()}
+    usual = recipe.section.provider if recipe.section.provider in routes else "trl"
+    name = st.segmented_control(
+        "Where and with what is it to be trained?",
+        list(routes),
+        default=usual,
+        format_func=lambda each: escape(routes[each][1]),
+        required=True,
+        key="route",
+        bind="query-params",
+    )
+    return routes[name]
+
+
+def _download(recipe: Recipe, route: str) -> None:
     if not st.button("Make the folder", key="make", type="primary", icon=":material/inventory_2:"):
         return
     try:
         with st.spinner("Collecting the examples and the passages they were trained with…"):
-            data = recipes.to_zip(recipe.case, recipe.results, recipe.arm)
+            data = recipes.to_zip(recipe.case, recipe.results, recipe.arm, route)
     except AdvisorError as error:
         refuse(error)
         return
     st.download_button(
         f"Download the folder ({max(1, len(data) // 1000):,} kB)",
         data=data,
-        file_name=f"{slug(recipe.arm)}.zip",
+        file_name=f"{slug(recipe.arm)}-{slug(route)}.zip",
         mime="application/zip",
         key="download",
         on_click="ignore",
@@ -105,16 +125,17 @@ def _download(recipe: Recipe) -> None:
     )
 
 
-def _steps(recipe: Recipe) -> None:
+def _steps(recipe: Recipe, route: str) -> None:
     st.subheader("Steps", anchor=False)
     st.markdown("1. Make the folder with the button above, download and unpack it, and open a terminal in it.")
-    for number, stage in enumerate(recipes.stages(recipe), start=2):
+    stages = recipes.stages(recipe, route)
+    for number, stage in enumerate(stages, start=2):
         st.markdown(f"{number}. {stage.words}")
-        st.code("\n".join(stage.commands), language="sh", wrap_lines=True)
-    last = len(recipes.stages(recipe)) + 2
+        if stage.commands:
+            st.code("\n".join(stage.commands), language="sh", wrap_lines=True)
     st.markdown(
-        f"{last}. Read README.md for what to check before it goes live, and serve.md for how to answer with the "
-        "adapter: with transformers, vLLM or Ollama."
+        f"{len(stages) + 2}. Read README.md for what to check before it goes live, and serve.md for how to answer with "
+        "what was trained."
     )
 
 
@@ -129,5 +150,7 @@ _verdict(found)
 st.header("What is needed", anchor=False)
 _needs(recipes.needs(case, found))
 ask(case, "How", found)
+show_trainings(case)
+show_deployments(case)
 _recipe(case, found)
 onward("How")

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import streamlit as st
 from streamlit.errors import StreamlitSecretNotFoundError
 
-from finetune_advisor.case import Case
+from finetune_advisor import models
+from finetune_advisor.case import Case, ModelSection
+from finetune_advisor.errors import AdvisorError
+from finetune_advisor.report.markdown import escape
 
-KEYS = {"huggingface": "HF_TOKEN"}
-"""The environment variable that each provider of models reads."""
+HELP = "Set it in the environment before you start the app, or in Streamlit's secrets. It is never shown or stored."
+NEEDED = {
+    "huggingface": ("HF_TOKEN", "Needed only for models that ask for a login."),
+    "azure": ("AZURE_OPENAI_ENDPOINT", "The address of your resource, such as https://NAME.openai.azure.com."),
+}
+"""The environment variables that some providers' models read beside their key, and what for."""
 
 
 def keys(case: Case) -> None:
     """Whether the keys that the models of the case may need are set; a run inherits them by environment."""
-    for provider in dict.fromkeys(model.provider for model in case.models):
-        if provider in KEYS:
-            state = "set" if _given(KEYS[provider]) else "not set"
-            st.caption(f":material/key: {KEYS[provider]}: {state}", help="Needed for models that ask for a login.")
+    named = dict(each for model in case.models for each in _named(model))
+    for name, why in named.items():
+        state = "set" if _given(name) else "not set"
+        st.caption(f":material/key: {escape(name)}: {state}", help=f"{why} {HELP}".strip())
+
+
+def _named(section: ModelSection) -> Iterator[tuple[str, str]]:
+    if section.provider in NEEDED:
+        yield NEEDED[section.provider]
+    try:
+        model = models.create(section.provider, **{"name": section.name, **section.options})
+    except AdvisorError:
+        return
+    if models.is_remote(model) and model.secret:
+        yield model.secret, "The key of this provider or server."
 
 
 def _given(name: str) -> bool:

@@ -1,37 +1,28 @@
 """What step 3 shows with the data and the models in memory: whole prompts, room for examples, one question to all.
 
-A model may take a minute to load and as long to answer. All of that is done in threads of the server, and the page
-looks each second whether they are through: neither this session nor another waits for them.
+All of that is done in the background, and the page looks each second whether it is through.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Sequence
+from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
 
 import streamlit as st
 
-from finetune_advisor.case import Case
+from finetune_advisor.case import Case, trust
 from finetune_advisor.errors import AdvisorError
 from finetune_advisor.experiment.shots import Fitting, Shots, fitting
 from finetune_advisor.experiment.trial import NotTried, Prompt, Trial, Workbench, validation
+from finetune_advisor.pages.background import LOOK_AGAIN_SECONDS, case_version, data_version, ready, start
 from finetune_advisor.pages.draw import draw
 from finetune_advisor.pages.shell import refuse
 from finetune_advisor.records import Example, Failure, Message, Passage
 from finetune_advisor.report.blocks import Callout, KeyFigure, KeyFigures, Table
 from finetune_advisor.report.formats import DASH, count, seconds, usd
 from finetune_advisor.report.markdown import escape
-
-T = TypeVar("T")
-
-THREAD = "finetune-advisor-page"
-LOOK_AGAIN_SECONDS = 1
-AT_ONCE_SECONDS = 0.3
-"""What is ready so soon is shown without a word about waiting."""
 
 LOADING = "Reading the data and loading the model. The first time this takes up to a minute."
 READING = "Reading the data"
@@ -50,20 +41,6 @@ ROLES = {
 }
 
 
-def start(work: Callable[[], T]) -> Future[T]:
-    """Do work in a thread of its own; unlike those of an executor, it does not keep the server from ending."""
-    future: Future[T] = Future()
-
-    def do() -> None:
-        try:
-            future.set_result(work())
-        except Exception as error:
-            future.set_exception(error)
-
-    threading.Thread(target=do, name=THREAD, daemon=True).start()
-    return future
-
-
 def prompts(case: Case) -> None:
     """What each alternative would send for one example, folded away and made only when it is opened."""
     folded = st.expander("The full prompt of each alternative", key="prompts", on_change="rerun")
@@ -71,8 +48,8 @@ def prompts(case: Case) -> None:
         if not folded.open:
             return
         bench = _bench_of(case)
-        found: tuple[Example, Sequence[Prompt | NotTried]] | None = _ready(
-            "prompts", _as_it_is(case), lambda: _prompts(bench.result().of(case)), LOADING
+        found: tuple[Example, Sequence[Prompt | NotTried]] | None = ready(
+            "prompts", case_version(case), lambda: _prompts(case, bench.result()), LOADING
         )
         if found:
             _show_prompts(*found)
@@ -88,16 +65,23 @@ def room(case: Case) -> None:
             _room(case)
 
 
-def try_one(case: Case) -> None:
-    """Choose or type a question, ask every alternative, and see what each does with it."""
+def try_one(case: Case, may_ask: bool) -> None:
+    """Choose or type a question, ask every alternative, and see what each does with it.
+
+    Args:
+        case: The case.
+        may_ask: Whether its models may be asked.
+    """
     st.subheader("Try one question", anchor=False)
     st.markdown(
         "Ask every alternative the same question and read the answers side by side. It is not counted in the results, "
         "and nothing of it is stored. On a machine without a graphics card it takes a minute or more; each answer is "
-        "shown as soon as it is there, and you can go on meanwhile."
+        "shown as soon as it is there, and you can go on meanwhile. A provider charges a fraction of a cent for it."
     )
     question, expected = _question(case)
-    if st.button("Ask every alternative", type="primary", icon=":material/play_arrow:", key="ask"):
+    if st.button(
+        "Ask every alternative", type="primary", icon=":material/play_arrow:", key="ask", disabled=not may_ask
+    ):
         _stop()
         st.session_state[ASKED] = Asked(case, question, expected, _bench_of(case))
     asked = st.session_state.get(ASKED)
@@ -127,6 +111,7 @@ class Asked:
         self.future = start(partial(self._ask, case, bench))
 
     def _ask(self, case: Case, bench: Future[Workbench]) -> None:
+        trust.check(case)
         tries = bench.result().of(case).tries(self.question, progress=self._tell)
         while not self.stopped.is_set() and (each := next(tries, None)):
             self.found.append(each)
@@ -147,14 +132,9 @@ def _started_bench(version: str, _case: Case) -> Future[Workbench]:
     return start(lambda: Workbench(_case))
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _started(what: str, version: str, _work: Callable[[], Any]) -> Future[Any]:
-    return start(_work)
-
-
 def _bench_of(case: Case) -> Future[Workbench]:
     """The workbench of the case's data and models; one that could not be made is tried again."""
-    version = _version(case)
+    version = data_version(case)
     found = _started_bench(version, case)
     if found.done() and found.exception():
         _started_bench.clear(version, case)
@@ -162,52 +142,11 @@ def _bench_of(case: Case) -> Future[Workbench]:
     return found
 
 
-def _version(case: Case) -> str:
-    """Of the data and the models, and of what the data is read as."""
-    stated = case.model_dump_json(include={"task", "data", "models"}, exclude={"task": {"instruction"}})
-    return f"{case.folder} {stated} {list(_stats(case.folder / name for name in case.files.values()))}"
-
-
-def _as_it_is(case: Case) -> str:
-    """Of all that decides prompts and prices; with new results other settings may have been chosen."""
-    stated = case.model_dump_json(include={"task", "arms", "money"})
-    return f"{_version(case)} {stated} {list(_stats([case.results_file]))}"
-
-
-def _stats(paths: Iterator[Path] | Sequence[Path]) -> Iterator[tuple[str, int, int]]:
-    for path in paths:
-        if path.is_dir():
-            yield from _stats(sorted(path.iterdir()))
-        elif path.is_file():
-            stat = path.stat()
-            yield str(path), stat.st_mtime_ns, stat.st_size
-
-
-def _ready(what: str, version: str, work: Callable[[], Any], saying: str) -> Any:
-    """What work has found; None while it goes on, which is shown, and where it failed, which is said."""
-    future = _started(what, version, work)
-    wait([future], AT_ONCE_SECONDS)
-    if not future.done():
-        st.fragment(_wait, run_every=LOOK_AGAIN_SECONDS)(future, saying)
-        return None
-    try:
-        return future.result()
-    except AdvisorError as error:
-        _started.clear(what, version, work)
-        refuse(error)
-        return None
-
-
-def _wait(future: Future[Any], saying: str) -> None:
-    if future.done():
-        st.rerun()
-    st.caption(f":material/hourglass_top: {saying}")
-
-
-def _prompts(bench: Workbench) -> tuple[Example, Sequence[Prompt | NotTried]]:
-    """An example and what each arm would send for it."""
+def _prompts(case: Case, bench: Workbench) -> tuple[Example, Sequence[Prompt | NotTried]]:
+    """An example and what each arm would send for it; to find passages and examples, a search may ask a server."""
+    trust.check(case)
     example = (*bench.examples, *bench.prepared.parts["train"])[0]
-    return example, bench.prompts(example.question)
+    return example, bench.of(case).prompts(example.question)
 
 
 def _show_prompts(example: Example, found: Sequence[Prompt | NotTried]) -> None:
@@ -245,8 +184,8 @@ def _room(case: Case) -> None:
     names = [model.name for model in case.models]
     name = st.selectbox("Model", names, key="room-of") if len(names) > 1 else names[0]
     bench = _bench_of(case)
-    found: Fitting | None = _ready(
-        f"room {name}", _as_it_is(case), lambda: _fitting(case, bench.result(), name), LOADING
+    found: Fitting | None = ready(
+        f"room {name}", case_version(case), lambda: _fitting(case, bench.result(), name), LOADING
     )
     if found:
         _show_room(found)
@@ -316,7 +255,7 @@ def _question(case: Case) -> tuple[str, str]:
     source = st.segmented_control("What to ask", [VALIDATION, OWN], default=VALIDATION, key="try-source", required=True)
     if source == OWN:
         return st.text_area("Your question", key="try-own", placeholder="Type it as a user would."), ""
-    examples: tuple[Example, ...] | None = _ready("examples", _version(case), partial(validation, case), READING)
+    examples: tuple[Example, ...] | None = ready("examples", data_version(case), partial(validation, case), READING)
     if examples is None:
         return "", ""
     chosen = _chosen({example.id: example for example in examples})
