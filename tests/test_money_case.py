@@ -77,8 +77,8 @@ def test_what_nobody_stated_costs_nothing_and_is_marked_as_assumed() -> None:
 
 def test_a_model_that_retires_is_known_by_its_dated_route() -> None:
     models = (
-        {"name": "a", "provider": "openai", "price": "gpt-4.1-mini"},
-        {"name": "b", "provider": "openai", "price": "gpt-6-luna"},
+        {"name": "a", "provider": "openai", "options": {"id": "gpt-4.1-mini"}},
+        {"name": "b", "provider": "openai", "options": {"id": "gpt-6-luna"}},
         {"name": "c", "provider": "embedded"},
     )
     used = assume(stated(models), TABLE, TODAY)
@@ -89,7 +89,7 @@ def test_a_model_that_retires_is_known_by_its_dated_route() -> None:
 
 def test_hosting_on_azure_comes_with_its_price() -> None:
     name = "azure:ft:gpt-4.1-mini-2025-04-14"
-    used = assume(stated(({"name": "a", "provider": "openai", "price": name},)), TABLE, TODAY)
+    used = assume(stated(({"name": "a", "provider": "openai", "options": {"id": "x"}, "price": name},)), TABLE, TODAY)
     paid = used.pricing["a"]
     assert isinstance(paid, model.TokenPricing) and paid.hosting_usd_per_month == 1241
 
@@ -113,7 +113,7 @@ def test_a_worth_that_nobody_stated_has_no_spread() -> None:
 def test_prices_are_wider_where_all_arms_run_on_a_machine_of_unknown_utilisation() -> None:
     """A utilisation of one half is assumed; 0.8 makes the price 0.625 times as high, 0.25 makes it twice."""
     assert (by_driver(stated())["prices"].low, by_driver(stated())["prices"].high) == (0.5 / 0.8, 0.5 / 0.25)
-    paid = ({"name": "a", "provider": "openai", "price": "gpt-6-luna"},)
+    paid = ({"name": "a", "provider": "openai", "options": {"id": "gpt-6-luna"}},)
     for known in (stated(money={"utilisation": "0.5"}), stated(money={"always_on": True}), stated(paid)):
         assert by_driver(known)["prices"].high == 1.1
 

@@ -76,13 +76,15 @@ def test_every_arm_runs_and_the_tuned_model_is_measured(
         if "azure" in model:
             deploy(server)
         loaded = a_case(tmp_path / "case", model)
-        results = experiment.run(loaded)
+        results = jobs.run(loaded)
         assert results.skipped == {}
         arms = by_approach(results)
         assert set(arms) == {"zero_shot", "few_shot", "nearest_shot", "rag", "tuned", "tuned_rag", "classical"}
         training = arms["tuned"].training
         assert training is not None and training.job and training.tuned_model in server.state.tuned
         assert training.tokens > 0 and training.estimated_tokens and training.losses
+        report = (loaded.reports / "report.md").read_text(encoding="utf-8")
+        assert "tokens were billed" in report and f"Job {training.job}" in report.replace("\\", "")
         assert arms["tuned"].score > arms["zero_shot"].score
         assert any("was asked at 127.0.0.1" in note for note in results.notes), "the emulator passes for the provider"
         asked = len(server.state.charges)
@@ -169,19 +171,29 @@ def test_a_closed_provider_is_a_fact_for_the_verdict(tmp_path: Path, monkeypatch
         assert experiment.stored(loaded).refusals == results.refusals, "a report written later says it too"
 
 
-def test_a_training_is_started_watched_and_cancelled_from_the_command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+SHAPES = pytest.mark.parametrize(
+    "model",
+    [openai_model(), azure_model(), azure_model(', api_version = "2024-10-21"')],
+    ids=["openai", "azure v1", "azure"],
+)
+
+
+@SHAPES
+def test_the_whole_life_of_a_training_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     arms = '[[arms]]\napproach = "zero_shot"\n[[arms]]\napproach = "tuned"\n'
     with provider(tmp_path / "provider", monkeypatch) as server:
-        folder = str(a_case(tmp_path / "case", openai_model(), arms=arms).folder)
+        deploy(server)
+        folder = str(a_case(tmp_path / "case", model, arms=arms).folder)
         estimate = command("tune", folder, "--estimate", "--json")
         assert json.loads(estimate.output)["estimate"]["tokens"] > 0 and not server.state.files
         refused = command("tune", folder, "--usd", "0.000001")
         assert refused.exit_code == 6 and "does not allow for the training" in refused.stderr
         assert not server.state.charges
+        assert command("tune", folder, "--no-wait").exit_code == 0
         done = command("tune", folder)
-        assert done.exit_code == 0 and "State: succeeded" in done.output and "Tuned model: ft:" in done.output
+        assert done.exit_code == 0 and "State: succeeded" in done.output and "Tuned model: " in done.output
         paid = len(server.state.charges)
         assert command("tune", folder, "--status", "--json").exit_code == 0
         assert command("run", folder).exit_code == 0

@@ -107,7 +107,7 @@ def test_a_case_from_elsewhere_asks_until_somebody_agrees(tmp_path: Path) -> Non
         "This case came from elsewhere, and the model 'far' would send data to 'api.example:8443', "
         "with the key in 'FAR_API_KEY'."
     )
-    assert refused.value.hint == f"If you want that: finetune-advisor run {loaded.folder} --trust"
+    assert f"finetune-advisor run {loaded.folder} --trust" in refused.value.hint
     trust.trust(loaded)
     assert not trust.needs_trust(case.read(loaded.folder))
     trust.check(loaded)

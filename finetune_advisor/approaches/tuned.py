@@ -76,6 +76,10 @@ class Training:
                 bench.approve(f"the training {work.folder.name} of {work.source}", expected.usd)
         return tuner.tune(work.source, work.train, work.validation, work.folder, bench.progress)
 
+    def trainer_for(self, model: Model) -> str:
+        """Who trains that model, by name."""
+        return self.trainer or (model.trainer[0] if is_remote(model) else "lora")
+
     def tuner(self, bench: Bench) -> tuning.Tuner:
         """Who trains the bench's model.
 
@@ -83,10 +87,9 @@ class Training:
             BadInput: There is no such trainer, or it has no such option.
         """
         model = tunable(bench)
-        own = model.trainer[0] if is_remote(model) else "lora"
-        name = self.trainer or own
+        name = self.trainer_for(model)
         if name != "lora":
-            reach: Settings = model.trainer[1] if is_remote(model) and name == own else {}
+            reach: Settings = model.trainer[1] if is_remote(model) and name == model.trainer[0] else {}
             seed = {"seed": bench.seed} if tuning.takes(name, "seed") else {}
             return tuning.create(name, **{**seed, **reach, **self.options})
         return tuning.create(

@@ -152,7 +152,7 @@ def check(case: Case) -> None:
     if needs_trust(case):
         raise BadInput(
             f"This case came from elsewhere, and {_said(servers(case))}.",
-            hint=f"If you want that: finetune-advisor run {case.folder} --trust",
+            hint=f"To agree: finetune-advisor run {case.folder} --trust, or in the app, under Experiments.",
         )
 
 

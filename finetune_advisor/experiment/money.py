@@ -259,8 +259,8 @@ def _worth(section: MoneySection) -> money.Worth:
 
 
 def _retires(case: Case, today: date) -> dict[str, Price]:
-    """By model name, in how many months it stops answering; those whose end nobody announced are left out."""
-    ends = {model.name: _last_day(model.price) for model in case.models if model.price}
+    """By model and arm name, in how many months it stops answering; those whose end nobody announced are left out."""
+    ends = {name: _last_day(price) for name, price in price_names(case).items()}
     return {name: _end(route, today) for name, route in ends.items() if route}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date
 
-from finetune_advisor.case import Case
+from finetune_advisor.case import Case, ModelSection
 from finetune_advisor.costs import tunable
 from finetune_advisor.records import ArmResult, Route
 from finetune_advisor.verdict import Stop
@@ -19,11 +19,19 @@ INSTEAD = "Tune an open model on your own or a rented machine"
 
 def routes_of(case: Case, today: date) -> tuple[Route, ...]:
     """The ways to tune the case's models, and those of the provider that the person has in mind."""
-    named = [{"embedded": EMBEDDED}.get(model.provider) or str(model.options.get("id", "")) for model in case.models]
+    named = [_known_as(model) for model in case.models]
     found = [route for name in named if name for route in tunable.routes(name, on=today)]
     planned = PLACES.get(str(case.answers.get("tuning_place")))
     found += [route for route in tunable.routes(on=today) if route.provider == planned and route.methods]
     return tuple(dict.fromkeys(found))
+
+
+def _known_as(model: ModelSection) -> str:
+    """What the list of tunable models calls it; at Azure the deployment's name says nothing."""
+    if model.provider == "embedded":
+        return EMBEDDED
+    name = str(model.options.get("base") or model.options.get("id", ""))
+    return f"azure:{name}" if model.provider == "azure" else name
 
 
 def stops(case: Case, arms: Sequence[ArmResult], today: date) -> tuple[Stop, ...]:

@@ -80,15 +80,17 @@ def trainings(
 
 
 def _training(attempt: Attempt) -> ArmTraining | None:
-    approach, bench = attempt.approach, attempt.bench
-    if not isinstance(approach, Training):
+    approach, model = attempt.approach, attempt.plan.model
+    # The rest hashes the model, which is not worth it for a training within the run.
+    if model is None or not isinstance(approach, Training) or approach.trainer_for(model) == "lora":
         return None
+    bench = attempt.bench
     trainer = approach.tuner(bench)
     if not isinstance(trainer, tuning.Trainer):
         return None
     work = approach.work(bench, approach.asking(bench))
-    model = attempt.plan.model_name
-    return ArmTraining(arm=attempt.plan.name, model=model, settings=attempt.settings, trainer=trainer, work=work)
+    name = attempt.plan.model_name
+    return ArmTraining(arm=attempt.plan.name, model=name, settings=attempt.settings, trainer=trainer, work=work)
 
 
 def chosen(found: tuple[ArmTraining, ...], arm: str | None, folder: Path) -> ArmTraining:

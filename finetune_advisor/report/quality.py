@@ -166,7 +166,7 @@ def training(results: Results) -> tuple[Block, ...]:
         rows=tuple(_training_row(label(results, arm.name), run) for arm, run in runs),
         align="llrrrrrl",
     )
-    return (Heading(level=2, text="Training"), table, *_loss_chart(results, runs))
+    return (Heading(level=2, text="Training"), table, *_billed(results, runs), *_loss_chart(results, runs))
 
 
 def _training_row(name: str, run: TrainingRun) -> tuple[str, ...]:
@@ -176,10 +176,22 @@ def _training_row(name: str, run: TrainingRun) -> tuple[str, ...]:
         count(run.examples),
         f"{count(run.steps)} ({count(run.best_step)})",
         count(run.tokens),
-        count(run.trainable_parameters),
+        count(run.trainable_parameters) if run.trainable_parameters else "not known",
         seconds(run.seconds),
         settings(run.options),
     )
+
+
+def _billed(results: Results, runs: list[tuple[ArmResult, TrainingRun]]) -> tuple[Block, ...]:
+    """What a provider billed beside what was expected, and what it calls the training and the tuned model."""
+    items = tuple(
+        f"{label(results, arm.name)}: {count(run.tokens)} tokens were billed, {count(run.estimated_tokens)} expected "
+        f"({(run.tokens - run.estimated_tokens) / max(1, run.estimated_tokens):+.0%}). Job {run.job}, tuned model "
+        f"{run.tuned_model}."
+        for arm, run in runs
+        if run.job and run.estimated_tokens is not None
+    )
+    return (Bullets(items=items),) if items else ()
 
 
 def _loss_chart(results: Results, runs: list[tuple[ArmResult, TrainingRun]]) -> tuple[Block, ...]:
