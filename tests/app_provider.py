@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,33 +10,20 @@ from typing import Any
 
 import pytest
 
-from finetune_advisor import models
-from finetune_advisor.emulator.serve import Options, Running, running
+from at_provider import BASE, KEY, briefly, provider
+from finetune_advisor.emulator.serve import Running
 from finetune_advisor.models import waiting
 from finetune_advisor.pages.background import THREAD
 
-KEY = "sk-emulated-0123456789abcdef"
-BASE = "gpt-4.1-mini-2025-04-14"
+__all__ = ["BASE", "KEY", "emulated", "finish", "settled"]
 
 
 @contextmanager
 def emulated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Running]:
     """The provider, in the environment under the names of OpenAI and of Azure; nobody waits for it for long."""
-    with running(folder, models.create("fake"), options=Options(key=KEY)) as server:
+    with provider(folder, monkeypatch) as server:
         monkeypatch.setattr(waiting, "wait", briefly)
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
-        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.azure_url)
-        monkeypatch.setenv("AZURE_MANAGEMENT_ENDPOINT", server.azure_url)
-        monkeypatch.setenv("AZURE_MANAGEMENT_TOKEN", KEY)
-        monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "sub")
-        monkeypatch.setenv("AZURE_RESOURCE_GROUP", "group")
         yield server
-
-
-def briefly(seconds: float) -> None:
-    time.sleep(min(seconds, 0.02))
 
 
 def finish() -> None:

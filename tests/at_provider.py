@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,11 @@ from finetune_advisor.tuning import deployments
 
 KEY = "sk-emulated-0123456789abcdef"
 BASE = "gpt-4.1-mini-2025-04-14"
+
+
+def briefly(seconds: float) -> None:
+    """A `models.waiting.wait` that keeps a test short."""
+    time.sleep(min(seconds, 0.02))
 
 
 @contextmanager

@@ -243,11 +243,13 @@ def test_hostile_names_are_shown_as_text(root: Path, provider: Running) -> None:
     assert name not in "\n".join(str(each.value) for each in (*at.markdown, *at.caption))
 
 
-def test_costs_lead_to_what_a_training_takes_where_a_provider_trains(folder: Path) -> None:
+def test_costs_show_what_a_training_takes_where_a_provider_trains(folder: Path) -> None:
     at = shown("costs")
-    at.segmented_control(key="part").set_value("Which models").run()
-    assert not at.exception
-    assert [each for each in at.get("page_link") if "What a training of this case takes" in each.proto.label]
+    at = at.segmented_control(key="part").set_value("Which models").run()
+    at = settled(at.button(key="work-out").click().run(), LOOKS)
+    assert "What a training takes there" in [each.value for each in at.header]
+    assert "tokens" in text(at) and "$" in text(at)
+    assert [each for each in at.get("page_link") if "Start it under How" in each.proto.label]
 
 
 def test_a_trainer_of_its_own_costs_machine_time_and_says_what_it_cannot_train(

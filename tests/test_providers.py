@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from at_provider import BASE, KEY, deploy, provider
+from at_provider import BASE, KEY, briefly, deploy, provider
 from finetune_advisor import case, cli, experiment, jobs
 from finetune_advisor.emulator.faults import FaultSettings
 from finetune_advisor.errors import Missing
@@ -34,9 +34,6 @@ HINTS = {"refund": "Money back goes to refund.", "repair": "A hinge is repaired.
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    def briefly(seconds: float) -> None:
-        time.sleep(min(seconds, 0.02))
-
     monkeypatch.setattr(waiting, "wait", briefly)
 
 

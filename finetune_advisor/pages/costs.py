@@ -6,9 +6,9 @@ import streamlit as st
 
 from finetune_advisor.pages.labels import labels
 from finetune_advisor.pages.money_effort import money_and_effort
-from finetune_advisor.pages.shell import onward, opened, page, results, step
+from finetune_advisor.pages.shell import onward, opened, results, step
 from finetune_advisor.pages.training_cost import training_cost
-from finetune_advisor.pages.trainings import outside
+from finetune_advisor.pages.trainings import show_estimates
 from finetune_advisor.pages.tunability import tunability
 
 PARTS = ("Money and effort", "Which models", "Training on a GPU", "Data")
@@ -22,8 +22,7 @@ if part == "Money and effort":
     money_and_effort(case, results(case))
 elif part == "Which models":
     tunability(case)
-    if outside(case):
-        st.page_link(page("how"), label="What a training of this case takes there", icon=":material/calculate:")
+    show_estimates(case)
 elif part == "Training on a GPU":
     training_cost(case)
 else:

@@ -69,10 +69,27 @@ def show_trainings(case: Case) -> None:
     )
     if not agreed(case) or not _wanted(case, names):
         return
-    planned: Sequence[_Planned] | None = ready("trainings", case_version(case), partial(_planned, case), COUNTING)
-    for each in planned or ():
+    planned = _counted(case)
+    for each in planned:
         with st.container(border=True):
-            _training(case, each, several=len(planned or ()) > 1)
+            _training(case, each, several=len(planned) > 1)
+
+
+def show_estimates(case: Case) -> None:
+    """What the trainings that a provider does will take; nothing where this program trains everything itself."""
+    names = outside(case)
+    if not names:
+        return
+    st.header("What a training takes there", anchor=False)
+    if agreed(case) and _wanted(case, names):
+        for each in _counted(case):
+            with st.container(border=True):
+                _head(each, several=False)
+        st.page_link(page("how"), label="Start it under How", icon=":material/model_training:")
+
+
+def _counted(case: Case) -> Sequence[_Planned]:
+    return ready("trainings", case_version(case), partial(_planned, case), COUNTING) or ()
 
 
 def outside(case: Case) -> list[str]:
@@ -123,6 +140,14 @@ def _expected(training: ArmTraining) -> TuningEstimate | AdvisorError:
 
 def _training(case: Case, planned: _Planned, *, several: bool) -> None:
     training = planned.training
+    _head(planned, several=several)
+    watched = _watched(case_version(case), training.work.folder.name, case, training)
+    watched.take()
+    st.fragment(_watch, run_every=watched.pace)(planned, watched, watched.pace)
+
+
+def _head(planned: _Planned, *, several: bool) -> None:
+    training = planned.training
     st.subheader(escape(training.arm), anchor=False)
     settings = ", ".join(f"{name} {value}" for name, value in training.settings.items()) if several else ""
     about = [planned.provider, training.work.source if planned.provider else training.model, settings]
@@ -131,9 +156,6 @@ def _training(case: Case, planned: _Planned, *, several: bool) -> None:
         refuse(planned.expected)
     else:
         draw(_takes(planned, planned.expected))
-    watched = _watched(case_version(case), training.work.folder.name, case, training)
-    watched.take()
-    st.fragment(_watch, run_every=watched.pace)(planned, watched, watched.pace)
 
 
 def _takes(planned: _Planned, expected: TuningEstimate) -> Iterator[KeyFigures | Bullets]:

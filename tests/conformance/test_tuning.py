@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 import stub_autotrain
 import tiny_model
-from at_provider import BASE, provider
+from at_provider import BASE, briefly, provider
 from finetune_advisor import models, plugins, tuning
 from finetune_advisor.errors import BadInput
 from finetune_advisor.models import waiting
@@ -53,10 +52,6 @@ def trained(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         if name == "autotrain":
             install_autotrain(tmp_path, source, monkeypatch)
         yield Trained(tuner=tuning.create(name, **OPTIONS.get(name, {})), source=source, base=base)
-
-
-def briefly(seconds: float) -> None:
-    time.sleep(min(seconds, 0.05))
 
 
 def install_autotrain(folder: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
