@@ -83,6 +83,8 @@ def assume(case: Case, table: prices.PriceTable, today: date | None = None) -> m
 def price_names(case: Case) -> dict[str, str]:
     """What the price table calls the case's models, and the tuned ones of providers, by model and by arm name."""
     stated = {model.name: model.price for model in case.models if model.price}
+    if not case.arms:  # measured elsewhere: there is nobody to ask
+        return stated
     made = {m.name: models.create(m.provider, **{"name": m.name, **m.options}) for m in case.models}
     remote = {name: model.describe() for name, model in made.items() if models.is_remote(model)}
     known = {name: price_name(described) for name, described in remote.items()}
