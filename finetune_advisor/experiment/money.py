@@ -27,6 +27,9 @@ ASSUMED: Mapping[Driver, tuple[float, float, str]] = {
 """How far each driver may be off where nobody said, as factors: guesses that are marked as such. Hosting is a contract
 and stays as it is."""
 
+ELSEWHERE = "elsewhere"
+"""The provider of models that another tool has measured: there is nobody to ask."""
+
 FACTORS: tuple[Driver, ...] = ("prices", "tokens", "hours", "training", "hosting")
 """What `[uncertainty]` states as factors, under the drivers' own names."""
 
@@ -83,9 +86,8 @@ def assume(case: Case, table: prices.PriceTable, today: date | None = None) -> m
 def price_names(case: Case) -> dict[str, str]:
     """What the price table calls the case's models, and the tuned ones of providers, by model and by arm name."""
     stated = {model.name: model.price for model in case.models if model.price}
-    if not case.arms:  # measured elsewhere: there is nobody to ask
-        return stated
-    made = {m.name: models.create(m.provider, **{"name": m.name, **m.options}) for m in case.models}
+    asked = [model for model in case.models if model.provider != ELSEWHERE]
+    made = {m.name: models.create(m.provider, **{"name": m.name, **m.options}) for m in asked}
     remote = {name: model.describe() for name, model in made.items() if models.is_remote(model)}
     known = {name: price_name(described) for name, described in remote.items()}
     plans = [plan for plan in arms.plans(case, made) if approaches.named(plan.approach).tuned]

@@ -29,6 +29,7 @@ from finetune_advisor.case import (
 )
 from finetune_advisor.costs.pricing import Pricing, TokenPricing
 from finetune_advisor.errors import BadInput
+from finetune_advisor.experiment.money import ELSEWHERE
 from finetune_advisor.experiment.weighing import compared, weigh
 from finetune_advisor.records import (
     SCHEMA_VERSION,
@@ -283,7 +284,7 @@ def _case(measured: EvidenceFile, wanted: MoneyFile, folder: Path) -> Case:
         task=TaskSection(kind=measured.task.kind),
         data=DataSection(examples="measured elsewhere"),
         models=tuple(
-            ModelSection(name=arm.name, provider="elsewhere", price=wanted.priced_as.get(arm.name))
+            ModelSection(name=arm.name, provider=ELSEWHERE, price=wanted.priced_as.get(arm.name))
             for arm in measured.arms
         ),
         arms=(),
