@@ -207,7 +207,7 @@ def test_what_runs_at_azure_is_in_the_report_until_it_is_deleted(
         loaded = a_case(tmp_path / "case", azure_model(), arms=arms)
         results = experiment.run(loaded)
         (note,) = [note for note in results.notes if ".ft-" in note]
-        assert "at $1.70 an hour" in note
+        assert "at $1.70 an hour, $0.00 so far" in note
         name = note.rpartition(" ")[2]
         assert command("deployments", "--delete", name).exit_code == 0
         assert not [note for note in experiment.stored(loaded).notes if ".ft-" in note]

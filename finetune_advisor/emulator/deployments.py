@@ -186,6 +186,7 @@ class Deployments:
             "id": f"{deployment.account}/deployments/{deployment.name}",
             "type": KIND,
             "name": deployment.name,
+            "systemData": {"createdAt": datetime.fromtimestamp(deployment.created, UTC).isoformat()},
             "sku": deployment.sku.model_dump(exclude_none=True),
             "properties": {
                 "model": deployment.properties.model.model_dump(exclude_none=True),
