@@ -315,15 +315,15 @@ class _Pulse(threading.Thread):
         waited = max(0.0, (datetime.now(UTC) - job.started).total_seconds())
         self._began = time.monotonic() - waited
         self.budget: Budget | None = None
-        self._end = self._limit()
+        self._patience_ends = math.inf
         self._stopped = threading.Event()
         self._order: Ended | None = None
-        self._deadline = self._end - LAST_SECONDS
 
     def __enter__(self) -> _Pulse:
-        if math.isfinite(self._end) and sys.__stderr__:
+        end = self._end
+        if math.isfinite(end) and sys.__stderr__:
             # Where native code holds the interpreter, nothing but another native thread can keep to the limit.
-            seconds = max(0.001, self._end - time.monotonic())
+            seconds = max(0.001, end - time.monotonic())
             faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
         with Store(self._folder) as store:
             store.change_job(self._job.id, **self._row())
@@ -350,11 +350,17 @@ class _Pulse(threading.Thread):
     def _worked(self) -> float:
         return self._job.seconds + time.monotonic() - self._began
 
-    def _limit(self) -> float:
+    @property
+    def _end(self) -> float:
         """When the budget ends by this process's clock; what providers charge makes it earlier."""
         charged = self.budget.charged if self.budget else self._job.usd_charged
         limit = replace(self._job, usd_charged=charged).seconds_limit
         return math.inf if limit is None else self._began + limit - self._job.seconds
+
+    @property
+    def _deadline(self) -> float:
+        """When the process is ended in the middle of a step."""
+        return min(self._end - LAST_SECONDS, self._patience_ends)
 
     def watch(self, event: Event) -> None:
         """A step changed its state."""
@@ -383,9 +389,6 @@ class _Pulse(threading.Thread):
 
     def _hurry(self) -> None:
         now = time.monotonic()
-        end = self._limit()
-        self._deadline += end - self._end if math.isfinite(end) else 0
-        self._end = end
         if now >= self._end - MARGIN_SECONDS and not (self._order and self._order.state == BUDGET):
             self._order = self._used_up()
         if now >= self._deadline:
@@ -394,7 +397,7 @@ class _Pulse(threading.Thread):
     def _look(self, wanted: JobState | None) -> None:
         if wanted is None or self._order:
             return
-        self._deadline = min(self._deadline, time.monotonic() + PATIENCE_SECONDS)
+        self._patience_ends = time.monotonic() + PATIENCE_SECONDS
         message = f"The run was {wanted} before its end."
         self._order = Ended(wanted, message, hint="What was answered is stored: run again to go on.")
 

@@ -16,14 +16,13 @@ import pytest
 from fine_tuning_server import FineTuningServer, serving
 from finetune_advisor import tuning
 from finetune_advisor.errors import AdvisorError, BadInput, Missing
-from finetune_advisor.models import waiting
+from finetune_advisor.models import TUNED_MODEL, waiting
 from finetune_advisor.models.connection import Unavailable
 from finetune_advisor.records import Message, TrainingPair, no_progress
 from finetune_advisor.tuning import Trainer, TuningWork, deployments
 from finetune_advisor.tuning.azure import AzureTrainer
 from finetune_advisor.tuning.closed import TrainingClosed
 from finetune_advisor.tuning.deployments import Account, DeploymentFailed
-from finetune_advisor.tuning.work import TUNED_MODEL
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 TUNED = f"{MODEL}.ft-ftjob-1"

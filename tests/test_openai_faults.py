@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from finetune_advisor.errors import AdvisorError, BadInput, Missing
-from finetune_advisor.models import connection, waiting
+from finetune_advisor.models import TUNED_MODEL, connection, waiting
 from finetune_advisor.models.connection import Unavailable
 from finetune_advisor.models.limits import Limits
-from finetune_advisor.models.openai_model import TUNED_MODEL
 from finetune_advisor.records import Reply
 from provider_stub import (
     KEY,

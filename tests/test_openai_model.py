@@ -14,10 +14,9 @@ import pytest
 from finetune_advisor import models
 from finetune_advisor.datasets.tool_calls import answer_of
 from finetune_advisor.errors import BadInput, Missing
+from finetune_advisor.models import TUNED_MODEL
 from finetune_advisor.models.accounts import Account
-from finetune_advisor.models.openai_model import TUNED_MODEL
 from finetune_advisor.records import Failure, Message, Reply, Request
-from finetune_advisor.tuning import work
 from provider_stub import (
     KEY,
     Answer,
@@ -421,10 +420,6 @@ def test_a_file_that_names_no_tuned_model_is_bad_input(tmp_path: Path, text: str
         remote().with_adapter(tmp_path)
     with pytest.raises(Missing, match="no tuned model"):
         remote().with_adapter(tmp_path / "elsewhere")
-
-
-def test_the_file_has_the_name_that_trainers_give_it() -> None:
-    assert TUNED_MODEL == work.TUNED_MODEL
 
 
 def test_accounts_refuse_what_is_no_address() -> None:

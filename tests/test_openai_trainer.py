@@ -20,14 +20,13 @@ from fine_tuning_server import FineTuningServer, serving
 from finetune_advisor import tuning
 from finetune_advisor.datasets.chat import check_line
 from finetune_advisor.errors import AdvisorError, BadInput, Missing
-from finetune_advisor.models import waiting
+from finetune_advisor.models import TUNED_MODEL, waiting
 from finetune_advisor.models.connection import Unavailable
 from finetune_advisor.records import Message, TrainingPair, no_progress
 from finetune_advisor.tuning import Trainer, TuningWork, chat_files, closed
 from finetune_advisor.tuning.closed import TrainingClosed, alternatives
 from finetune_advisor.tuning.follow import TrainingFailed
 from finetune_advisor.tuning.openai import OpenAITrainer
-from finetune_advisor.tuning.work import TUNED_MODEL
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 KEY = "sk-secret-of-the-test-0123456789"

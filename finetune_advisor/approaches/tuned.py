@@ -73,7 +73,7 @@ class Training:
         if isinstance(tuner, tuning.Trainer):
             expected = tuner.estimate(work)
             if expected.usd is not None:
-                bench.approve(f"the training {work.folder.name} of {work.source}", expected.usd)
+                bench.approve(work.what, expected.usd)
         return tuner.tune(work.source, work.train, work.validation, work.folder, bench.progress)
 
     def trainer_for(self, model: Model) -> str:

@@ -11,7 +11,7 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from finetune_advisor import approaches, metrics, models, questions
+from finetune_advisor import approaches, metrics, questions
 from finetune_advisor.case.sections import FILE, ArmSection, Case
 from finetune_advisor.errors import BadInput
 
@@ -119,7 +119,7 @@ def _check_names(case: Case) -> None:
         raise BadInput("Two models of the case have the same name.", hint="Give each [[models]] its own name.")
     for model in case.models:
         with _naming(f"models.{model.name}"):
-            models.create(model.provider, **{"name": model.name, **model.options})
+            model.make()
     for number, arm in enumerate(case.arms, start=1):
         with _naming(f"arms.{number}"):
             _check_arm(arm, names)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from finetune_advisor.models import Model, create
 from finetune_advisor.records import TaskKind
 
 FILE = "case.toml"
@@ -81,6 +82,14 @@ class ModelSection(Section):
     provider: str
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     price: str | None = None
+
+    def make(self) -> Model:
+        """The model; nothing is loaded or asked.
+
+        Raises:
+            BadInput: Unknown provider or option.
+        """
+        return create(self.provider, **{"name": self.name, **self.options})
 
 
 class ArmSection(Section):

@@ -20,11 +20,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from finetune_advisor import models
 from finetune_advisor.case.sections import FILE, ArmSection, Case, ModelSection
 from finetune_advisor.datasets.replace import replace
 from finetune_advisor.errors import BadInput
-from finetune_advisor.models import RemoteModel
+from finetune_advisor.models import is_remote
 
 IMPORTED = "imported.json"
 
@@ -75,12 +74,10 @@ def servers(case: Case) -> tuple[Server, ...]:
 
 
 def _of_model(section: ModelSection) -> Iterator[Server]:
-    model = models.create(section.provider, **{"name": section.name, **section.options})
-    # isinstance would read every property of a local model, and load it.
-    if hasattr(model, "addresses"):
-        remote = cast(RemoteModel, model)
-        for address in list(filter(None, remote.addresses)) or [section.provider]:
-            yield Server(sender=f"the model {section.name!r}", address=address, key=remote.secret)
+    model = section.make()
+    if is_remote(model):
+        for address in list(filter(None, model.addresses)) or [section.provider]:
+            yield Server(sender=f"the model {section.name!r}", address=address, key=model.secret)
 
 
 def _of_arm(arm: ArmSection) -> Iterator[Server]:

@@ -53,7 +53,7 @@ def tune(
             training.cancel()
         if only is None:
             limit = None if usd is None else Decimal(str(usd))
-            trainings.start(training, trainings.Budget(store=store, job=training.what, limit=limit))
+            trainings.start(training, trainings.Budget(store=store, job=training.work.what, limit=limit))
             if not no_wait:
                 trainings.wait(training, shown)
     _print_training(training, only, as_json)

@@ -87,7 +87,7 @@ def price_names(case: Case) -> dict[str, str]:
     """What the price table calls the case's models, and the tuned ones of providers, by model and by arm name."""
     stated = {model.name: model.price for model in case.models if model.price}
     asked = [model for model in case.models if model.provider != ELSEWHERE]
-    made = {m.name: models.create(m.provider, **{"name": m.name, **m.options}) for m in asked}
+    made = {model.name: model.make() for model in asked}
     remote = {name: model.describe() for name, model in made.items() if models.is_remote(model)}
     known = {name: price_name(described) for name, described in remote.items()}
     plans = [plan for plan in arms.plans(case, made) if approaches.named(plan.approach).tuned]

@@ -18,13 +18,7 @@ OWN = {"openai": ("OpenAI", "api.openai.com"), "azure": ("Azure OpenAI", ".azure
 
 def notes(runs: Sequence[ArmRun]) -> tuple[str, ...]:
     """Sentences on servers that stand in for a provider, on trainers that nobody maintains, on running deployments."""
-    asked = {(arm.model, *_place(arm)) for arm in (run.result for run in runs)}
-    elsewhere = [
-        f"{model} was asked at {host}, not at {name}: the answers are that server's, the prices {name}'s."
-        for model, provider, host in sorted(asked)
-        if provider in OWN and not host.endswith(OWN[provider][1])
-        for name in OWN[provider][:1]
-    ]
+    elsewhere = dict.fromkeys(filter(None, (_elsewhere(run.result) for run in runs)))
     trained = [run.result for run in runs if run.result.training]
     autotrain = [arm.name for arm in trained if arm.settings.get("trainer") == "autotrain"]
     said = [f"{', '.join(autotrain)}: {UNMAINTAINED}"] if autotrain else []
@@ -32,8 +26,13 @@ def notes(runs: Sequence[ArmRun]) -> tuple[str, ...]:
     return (*elsewhere, *said, *(_running() if azure else ()))
 
 
-def _place(arm: ArmResult) -> tuple[str, str]:
-    return str(arm.model_details.get("provider", "")), str(arm.model_details.get("host", ""))
+def _elsewhere(arm: ArmResult) -> str:
+    """That a server which is not the provider's answered under its name; "" where none did."""
+    name, own = OWN.get(str(arm.model_details.get("provider")), ("", ""))
+    host = str(arm.model_details.get("host", ""))
+    if host.endswith(own):
+        return ""
+    return f"{arm.model} was asked at {host}, not at {name}: the answers are that server's, the prices {name}'s."
 
 
 def _running() -> Iterator[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from finetune_advisor import models
 from finetune_advisor.case import Case
 from finetune_advisor.datasets import audit, documents, duplicates, load, split, tokens
 from finetune_advisor.datasets.passages import passages as cut
@@ -182,7 +181,7 @@ def prepare(case: Case, locks: Sequence[Lock], progress: Progress, *, relock: bo
     progress("data", 2, 3)
     files = {document.id: document.file for document in loaded.documents} if loaded else {}
     known = (*pool.findings, *(loaded.findings if loaded else ()))
-    made = {m.name: models.create(m.provider, **{"name": m.name, **m.options}) for m in case.models}
+    made = {model.name: model.make() for model in case.models}
     window, count = _reader(made.values())
     found = audit.audit(parts, task, passages, files=files, known=known, context_window=window, count=count)
     findings = (*known, *found)

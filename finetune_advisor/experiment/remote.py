@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import NoReturn
 
 from finetune_advisor.costs.prices import PriceTable
@@ -138,7 +139,7 @@ class _Asking:
     def _free(self, call: _Call) -> None:
         """The provider refused: nothing is charged."""
         if call.charge is not None:
-            self._budget.store.settle(self._budget.settled(call.charge, call.charge.usd * 0))
+            self._budget.store.settle(self._budget.settled(call.charge, Decimal(0)))
 
     def _kept(self, call: _Call, outcomes: Outcomes) -> bool:
         """Store the answers; False where the whole batch has to be asked again."""
@@ -173,10 +174,10 @@ class _Asking:
 
     def _forget(self) -> None:
         """Refusals are asked again by the next run; what they cost is not forgotten."""
-        for _, _, charge in self._doubtful or ():
+        while self._doubtful:
+            _, _, charge = self._doubtful.pop()
             if charge is not None:
                 self._budget.store.settle(charge)
-        self._doubtful = [] if self._doubtful else self._doubtful
 
     def _doubted(self, refusal: Failure) -> NoReturn:
         self._forget()

@@ -18,7 +18,7 @@ from finetune_advisor.experiment.prepare import Prepared
 from finetune_advisor.records import Progress, Settings, TrainingRun, no_progress
 from finetune_advisor.store import Store
 from finetune_advisor.tuning import Trainer, TuningEstimate, TuningStatus, TuningWork
-from finetune_advisor.tuning.follow import follow
+from finetune_advisor.tuning.follow import finish
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +38,6 @@ class ArmTraining:
     def started(self) -> bool:
         """Whether anything was done yet."""
         return self.work.folder.is_dir() and any(self.work.folder.iterdir())
-
-    @property
-    def what(self) -> str:
-        """What a charge for it is called."""
-        return f"the training {self.work.folder.name} of {self.work.source}"
 
     def estimate(self) -> TuningEstimate:
         """What it will take."""
@@ -121,10 +116,10 @@ def start(training: ArmTraining, budget: Budget) -> None:
     training.trainer.prepare(training.work)
     expected = training.estimate().usd
     if expected is not None:
-        budget.once(training.what, expected)
+        budget.once(training.work.what, expected)
     training.trainer.start(training.work)
 
 
 def wait(training: ArmTraining, progress: Progress) -> TrainingRun:
-    """Wait for its end and fetch the result; ending this process leaves the training alone."""
-    return follow(training.trainer, training.work, progress)
+    """Wait for the end of a started training and fetch the result; ending this process leaves it alone."""
+    return finish(training.trainer, training.work, progress)

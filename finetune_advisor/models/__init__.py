@@ -20,6 +20,11 @@ TABLE = {
 }
 
 
+TUNED_MODEL = "tuned_model.json"
+"""The file in a training's folder that names the tuned model at a provider: `{"model", "provider"}`, at Azure
+`"deployment"` too."""
+
+
 class Model(Protocol):
     """Something that answers prompts.
 

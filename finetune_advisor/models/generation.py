@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from finetune_advisor.errors import require
 from finetune_advisor.models.hardware import Cache, Module, Tensor
@@ -90,7 +91,7 @@ class GreedyGenerator:
             variant: Which weights `model` stands for; computations are remembered for the same weights only.
         """
         started = time.perf_counter()
-        shared = shared_length(prompts) if self._can_join() else 0
+        shared = shared_length(prompts) if self._can_join else 0
         known = (variant, tuple(prompts[0][:shared])) in self._prefixes
         with require("torch", extra="local").inference_mode():
             rows = self._prefill(model, prompts, shared, variant)
@@ -108,6 +109,7 @@ class GreedyGenerator:
         logits[:1, :1].tolist()  # waits for a device that works asynchronously
         return time.perf_counter()
 
+    @cached_property
     def _can_join(self) -> bool:
         """Whether gaps before and between tokens are harmless: not with sliding windows or recurrent states."""
         cache = require("transformers", extra="local").DynamicCache(config=self.config)
@@ -130,7 +132,7 @@ class GreedyGenerator:
         kind = self.device.type if self.device.type in PIECE_TOKENS else "cpu"
         lengths = [len(prompt) - shared for prompt in prompts]
         whole = [list(range(len(prompts)))]
-        parts = pieces(lengths, PIECE_TOKENS[kind], PADDING_TOKENS[kind]) if self._can_join() else whole
+        parts = pieces(lengths, PIECE_TOKENS[kind], PADDING_TOKENS[kind]) if self._can_join else whole
         return self._joined([self._read(model, prompts, part, shared, variant) for part in parts])
 
     def _read(self, model: Module, prompts: Sequence[list[int]], part: list[int], shared: int, variant: str) -> _Rows:

@@ -18,15 +18,12 @@ from pydantic import BaseModel, ValidationError
 
 from finetune_advisor.datasets.tokens import TokenCounter, chat_tokens, encoding
 from finetune_advisor.errors import BadInput, Missing, require
-from finetune_advisor.models import openai_batch
+from finetune_advisor.models import TUNED_MODEL, openai_batch
 from finetune_advisor.models.accounts import Account
 from finetune_advisor.models.connection import Arrived, Connection, Lost, Outcome, Refused, too_long
 from finetune_advisor.models.openai_replies import Counts, outcome_of, read
 from finetune_advisor.models.openai_requests import Api, Body, Refusals, Style, body_of, refused_option
 from finetune_advisor.records import Batch, Failure, Message, Reply, Request, Settings
-
-TUNED_MODEL = "tuned_model.json"
-"""The file in a training's folder that names the tuned model: `{"model", "provider"}`, at Azure `"deployment"` too."""
 
 UNKNOWN_WINDOW = 128_000
 """The context window of a model that is not in genai-prices; the server refuses what is too long for it anyway."""

@@ -33,7 +33,7 @@ def _named(section: ModelSection) -> Iterator[tuple[str, str]]:
     if section.provider in NEEDED:
         yield NEEDED[section.provider]
     try:
-        model = models.create(section.provider, **{"name": section.name, **section.options})
+        model = section.make()
     except AdvisorError:
         return
     if models.is_remote(model) and model.secret:

@@ -16,7 +16,7 @@ from finetune_advisor.case import Case, trust
 from finetune_advisor.errors import AdvisorError
 from finetune_advisor.experiment import arms
 from finetune_advisor.experiment.trainings import ArmTraining, trainings
-from finetune_advisor.models import create, is_remote
+from finetune_advisor.models import is_remote
 from finetune_advisor.pages.background import case_version, ready
 from finetune_advisor.pages.draw import draw
 from finetune_advisor.pages.servers import agreed
@@ -94,7 +94,7 @@ def _counted(case: Case) -> Sequence[_Planned]:
 
 def outside(case: Case) -> list[str]:
     """The arms whose training outlives the process that starts it."""
-    made = {each.name: create(each.provider, **{"name": each.name, **each.options}) for each in case.models}
+    made = {each.name: each.make() for each in case.models}
     return [plan.name for plan in arms.plans(case, made) if _is_outside(plan)]
 
 

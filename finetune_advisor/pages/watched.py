@@ -100,7 +100,7 @@ class Watched:
     def _begin(self, limit: Decimal | None) -> TuningStatus:
         trust.check(self._case)
         with Store(self._case.folder) as store, store.exclusive():
-            start_training(self._training, Budget(store=store, job=self._training.what, limit=limit))
+            start_training(self._training, Budget(store=store, job=self._training.work.what, limit=limit))
         return self._training.status()
 
     def _end(self) -> TuningStatus:

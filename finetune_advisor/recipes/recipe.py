@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
-from finetune_advisor import approaches, models
+from finetune_advisor import approaches
 from finetune_advisor.case import Case, ModelSection
 from finetune_advisor.errors import BadInput
 from finetune_advisor.experiment import arms
@@ -183,7 +183,7 @@ def _measured(case: Case, results: Results | None) -> tuple[Recipe, ...]:
 
 def _planned(case: Case, results: Results | None) -> tuple[Recipe, ...]:
     sections = {section.name: section for section in case.models}
-    made = {name: models.create(each.provider, **{"name": name, **each.options}) for name, each in sections.items()}
+    made = {name: each.make() for name, each in sections.items()}
     return tuple(
         Recipe(
             case=case,

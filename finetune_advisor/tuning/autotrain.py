@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from finetune_advisor.tuning import process
 from finetune_advisor.tuning.autotrain_files import AutoTrainFolder, config, local_folder, texts
 from finetune_advisor.tuning.autotrain_log import Log
 from finetune_advisor.tuning.follow import TrainingFailed, follow
+from finetune_advisor.tuning.options import check_types
 from finetune_advisor.tuning.pairs import Encoded, encoded
 from finetune_advisor.tuning.record import FINISHED, TrainingFolder, training_key
 from finetune_advisor.tuning.sft import LOSSES_LOGGED
@@ -97,7 +98,7 @@ class AutoTrain:
     mixed_precision: str = ""
 
     def __post_init__(self) -> None:
-        self._check_types()
+        check_types(self)
         counts = ("epochs", "batch_size", "accumulation", "rank", "alpha", "block_size", "max_length")
         for name in (*counts, "learning_rate"):
             if getattr(self, name) <= 0:
@@ -107,13 +108,6 @@ class AutoTrain:
             if getattr(self, name) not in values:
                 hint = "Known: " + ", ".join(repr(value) for value in values) + "."
                 raise BadInput(f"There is no {name} {getattr(self, name)!r}.", hint=hint)
-
-    def _check_types(self) -> None:
-        kinds = {"int": (int,), "float": (int, float), "str": (str,)}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, bool) or not isinstance(value, kinds[str(each.type)]):
-                raise BadInput(f"{each.name} cannot be {value!r}.", hint=f"It has to be of type {each.type}.")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from finetune_advisor.models import waiting
 from finetune_advisor.records import Progress, TrainingRun
 from finetune_advisor.tuning.work import TuningStatus, TuningWork
 
+EVERY_SECONDS = 10.0
+
 
 class _Steps(Protocol):
     def prepare(self, work: TuningWork) -> None: ...
@@ -21,7 +23,9 @@ class TrainingFailed(AdvisorError):
     """A training that was started did not succeed."""
 
 
-def follow(trainer: _Steps, work: TuningWork, progress: Progress, *, every_seconds: float = 10.0) -> TrainingRun:
+def follow(
+    trainer: _Steps, work: TuningWork, progress: Progress, *, every_seconds: float = EVERY_SECONDS
+) -> TrainingRun:
     """Prepare, start, watch to the end, and fetch the result; ending this process leaves the training alone.
 
     Args:
@@ -35,6 +39,13 @@ def follow(trainer: _Steps, work: TuningWork, progress: Progress, *, every_secon
     """
     trainer.prepare(work)
     trainer.start(work)
+    return finish(trainer, work, progress, every_seconds=every_seconds)
+
+
+def finish(
+    trainer: _Steps, work: TuningWork, progress: Progress, *, every_seconds: float = EVERY_SECONDS
+) -> TrainingRun:
+    """Watch a started training to its end, and fetch the result; see `follow`."""
     while not (status := trainer.watch(work)).ended:
         progress("training", status.done, max(status.total, status.done, 1))
         waiting.wait(every_seconds)

@@ -6,14 +6,11 @@ is, and the job's metadata say whose training it is, so that neither a kill nor 
 
 from __future__ import annotations
 
-import json
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from filelock import FileLock
 from openai.types.fine_tuning import FineTuningJob
@@ -21,9 +18,11 @@ from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from pydantic import BaseModel, Field, ValidationError
 
 from finetune_advisor.costs import prices
+from finetune_advisor.costs.pricing import MTOK
 from finetune_advisor.costs.tunable import routes
 from finetune_advisor.datasets.tokens import default_epochs
 from finetune_advisor.errors import AdvisorError, BadInput
+from finetune_advisor.models import TUNED_MODEL
 from finetune_advisor.models.accounts import Account
 from finetune_advisor.models.cache import writing_to
 from finetune_advisor.records import Price, Progress, TrainingPair, TrainingRun
@@ -32,8 +31,8 @@ from finetune_advisor.tuning.follow import follow
 from finetune_advisor.tuning.hosted_api import FineTuningApi, is_over
 from finetune_advisor.tuning.hosted_options import HostedOptions
 from finetune_advisor.tuning.hosted_status import best_of, losses_of_events, losses_of_file, state_of, status_of
-from finetune_advisor.tuning.record import TrainingFolder, training_key
-from finetune_advisor.tuning.work import TUNED_MODEL, TuningEstimate, TuningStatus, TuningWork
+from finetune_advisor.tuning.record import TrainingFolder, training_key, write_json
+from finetune_advisor.tuning.work import TuningEstimate, TuningStatus, TuningWork
 
 DATA = "data"
 """The folder in a training's folder with the files as they are sent."""
@@ -103,7 +102,7 @@ class HostedTrainer(HostedOptions, ABC):
         return TuningEstimate(
             tokens=billed * epochs,
             epochs=epochs,
-            usd=None if price is None else price.value * billed * epochs / Decimal(10**6),
+            usd=None if price is None else price.value * billed * epochs / MTOK,
             seconds=None,
             assumed=tuple(self._assumed(model, epochs, price)),
         )
@@ -192,7 +191,7 @@ class HostedTrainer(HostedOptions, ABC):
         named = {"model": chosen.fine_tuned_model_checkpoint if chosen else job.fine_tuned_model, "job": job.id}
         named |= self.publish(work, named["model"])
         run = self._run(api, work, job, found, named["model"])
-        _write(work.folder / TUNED_MODEL, {**named, "base": job.model, "step": run.best_step, "steps": run.steps})
+        write_json(work.folder / TUNED_MODEL, {**named, "base": job.model, "step": run.best_step, "steps": run.steps})
         TrainingFolder(work.folder, self.key(work)).finish(run)
         return run
 
@@ -246,12 +245,12 @@ class HostedTrainer(HostedOptions, ABC):
         if found is None:
             (work.folder / TUNED_MODEL).unlink(missing_ok=True)
             found = self._create(api, work, _Job(key=key))
-        _write(work.folder / JOB, _read(work.folder).model_copy(update={"key": key, "job": found.id}).model_dump())
+        write_json(work.folder / JOB, _read(work.folder).model_copy(update={"key": key, "job": found.id}).model_dump())
 
     def _create(self, api: FineTuningApi, work: TuningWork, record: _Job) -> FineTuningJob:
         for file in self._files(work):
             record.files[file.part] = api.file(f"finetune-advisor-{record.key[:16]}-{file.name}", file.data)
-            _write(work.folder / JOB, record.model_dump())
+            write_json(work.folder / JOB, record.model_dump())
         body = {"model": self.model(work), "training_file": record.files["train"], **self.job_body(record.key)}
         if "validation" in record.files:
             body["validation_file"] = record.files["validation"]
@@ -340,9 +339,3 @@ def _read(folder: Path) -> _Job:
         return _Job.model_validate_json((folder / JOB).read_bytes())
     except (OSError, ValidationError):
         return _Job()
-
-
-def _write(file: Path, content: Mapping[str, Any]) -> None:
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(dict(content), indent=1), encoding="utf-8")
-    os.replace(partial, file)

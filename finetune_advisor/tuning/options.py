@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from finetune_advisor.errors import BadInput
 
@@ -52,7 +52,7 @@ class LoraOptions:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        self._check_types()
+        check_types(self)
         least_one = ("rank", "alpha", "epochs", "batch_size", "max_length")
         wrong = [name for name in least_one if getattr(self, name) < 1]
         if wrong:
@@ -62,14 +62,6 @@ class LoraOptions:
         if self.schedule not in ("linear", "cosine", "constant"):
             raise BadInput(f"There is no schedule {self.schedule!r}.", hint="Known: linear, cosine, constant.")
 
-    def _check_types(self) -> None:
-        """Settings come from files, and a recipe writes them into a program."""
-        kinds = {"int": (int,), "float": (int, float), "str": (str,)}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, bool) or not isinstance(value, kinds.get(str(each.type), (str,))):
-                raise BadInput(f"{each.name} cannot be {value!r}.", hint=f"It has to be of type {each.type}.")
-
     def steps(self, examples: int) -> int:
         """Optimiser steps for so many examples."""
         steps = self.epochs * -(-examples // self.batch_size)
@@ -78,3 +70,19 @@ class LoraOptions:
     def evaluated_every(self, examples: int) -> int:
         """Optimiser steps from one evaluation to the next; there is one at the end too."""
         return -(-self.steps(examples) // (self.evaluations or self.epochs))
+
+
+def check_types(options: Any) -> None:
+    """Settings come from files, and a recipe writes them into a program.
+
+    Args:
+        options: A dataclass whose fields are whole numbers, numbers or texts.
+
+    Raises:
+        BadInput: A value is of another type than its field.
+    """
+    kinds = {"int": (int,), "float": (int, float), "str": (str,)}
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if isinstance(value, bool) or not isinstance(value, kinds.get(str(each.type), (str,))):
+            raise BadInput(f"{each.name} cannot be {value!r}.", hint=f"It has to be of type {each.type}.")

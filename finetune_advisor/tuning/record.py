@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -87,11 +87,11 @@ class TrainingFolder:
 
     def note(self, seconds: float) -> None:
         """Note how many seconds of this attempt, after those of earlier ones, are in the checkpoints."""
-        _write(self.path / STARTED, {"key": self._key, "seconds": self.seconds + seconds})
+        write_json(self.path / STARTED, {"key": self._key, "seconds": self.seconds + seconds})
 
     def finish(self, run: TrainingRun) -> None:
         """Mark the training complete and remove its checkpoints."""
-        _write(self.path / FINISHED, {"key": self._key, "run": asdict(run)})
+        write_json(self.path / FINISHED, {"key": self._key, "run": asdict(run)})
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         (self.path / STARTED).unlink(missing_ok=True)
 
@@ -115,7 +115,8 @@ def _is_complete(checkpoint: Path) -> bool:
     return True
 
 
-def _write(file: Path, content: dict[str, Any]) -> None:
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write a file of a training whole or not at all."""
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    partial.write_text(json.dumps(dict(content), indent=1), encoding="utf-8")
     os.replace(partial, file)

@@ -13,9 +13,6 @@ from finetune_advisor.records import TrainingPair
 
 State = Literal["not started", "waiting", "running", "paused", "succeeded", "failed", "cancelled"]
 
-TUNED_MODEL = "tuned_model.json"
-"""The file in a training's folder that names the tuned model at a provider: see `models.openai`."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TuningWork:
@@ -25,6 +22,11 @@ class TuningWork:
     train: Sequence[TrainingPair]
     validation: Sequence[TrainingPair]
     folder: Path
+
+    @property
+    def what(self) -> str:
+        """What a charge for it is called."""
+        return f"the training {self.folder.name} of {self.source}"
 
 
 @dataclass(frozen=True, kw_only=True)

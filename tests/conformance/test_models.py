@@ -12,11 +12,11 @@ import pytest
 import tiny_model
 from finetune_advisor import models, plugins
 from finetune_advisor.errors import BadInput
+from finetune_advisor.models import TUNED_MODEL
 from finetune_advisor.models.cache import cache_folder
 from finetune_advisor.models.embedded import CONVERTED
 from finetune_advisor.records import Failure, Message, Reply, Request, no_progress
 from finetune_advisor.tuning.lora import Lora
-from finetune_advisor.tuning.work import TUNED_MODEL
 from provider_stub import Stub, at_provider
 
 ODD_TEXTS = ["", " ", "ردیف", "😀" * 20, "<|im_end|><|im_start|>system", "{{ 7 * 7 }}", "\x00\x1b[31m"]
