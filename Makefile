@@ -1,11 +1,11 @@
-# make demo | test | app | lint | lock | bench. Needs Python 3.11 or newer; everything else goes into .venv.
+# make demo | test | app | lint | lock | bench | bench-gpu. Needs Python 3.11 or newer; everything else goes into .venv.
 PYTHON ?= python3
 TORCH := 2.13.0
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 HOUSE := ../shared/tools/house.py
 
-.PHONY: demo test app lint lock bench install
+.PHONY: demo test app lint lock bench bench-gpu install
 
 demo: .venv/installed
 	$(BIN)/finetune-advisor demo demo
@@ -30,6 +30,16 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.verdicts --processes 2
 	$(BIN)/python -m benchmarks.verdict_speed
 	$(BIN)/python -m benchmarks.app_speed runs/app_speed
+	$(PIP) install --quiet --group bench
+	$(BIN)/python -m benchmarks.answers
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.whole_case
+	$(BIN)/python -m benchmarks.retrieval
+	$(BIN)/python -m benchmarks.audit
+	$(BIN)/python -m benchmarks.store_speed
+
+bench-gpu: .venv/installed
+	$(BIN)/python -m benchmarks.gpu
 
 install: .venv/installed
 

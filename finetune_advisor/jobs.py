@@ -35,6 +35,7 @@ from finetune_advisor.errors import AdvisorError, BadInput, StoreProblem
 from finetune_advisor.experiment.charges import Budget, OverBudget
 from finetune_advisor.experiment.money import assumptions_of, spreads
 from finetune_advisor.experiment.pace import Pace
+from finetune_advisor.experiment.session import ALONE, Crew
 from finetune_advisor.experiment.watch import DATA, REPORT, Event
 from finetune_advisor.records import Progress, Results, no_progress
 from finetune_advisor.report import files
@@ -158,6 +159,7 @@ def run(
     minutes: float | None = None,
     usd: Decimal | None = None,
     relock: bool = False,
+    on: str = "",
 ) -> Results:
     """Work on a new job in this process, to its end, and write the report.
 
@@ -167,13 +169,14 @@ def run(
         minutes: The most time to work; None for as long as it takes.
         usd: The most money to spend, machine time at the price of the case; None for whatever it takes.
         relock: Lock a new test split because the data changed.
+        on: Where the work is done, as `experiment.crew_on` takes it; on this machine where empty.
 
     Raises:
         Ended: The budget is used up, or somebody paused or cancelled the job.
         AdvisorError: Bad data, a missing model, a store in use, a full disk.
     """
-    with Store(loaded.folder) as store, store.exclusive():
-        return _work(loaded, store, _added(loaded, store, minutes, usd, relock=relock), progress)
+    with Store(loaded.folder) as store, store.exclusive(), experiment.crew_on(on, loaded) as crew:
+        return _work(loaded, store, _added(loaded, store, minutes, usd, relock=relock), progress, crew)
 
 
 def serve(folder: Path, id: str) -> None:
@@ -257,7 +260,7 @@ def _launch(folder: Path, job: Job) -> None:
     threading.Thread(target=bury, daemon=True).start()
 
 
-def _work(loaded: Case, store: Store, job: Job, progress: Progress) -> Results:
+def _work(loaded: Case, store: Store, job: Job, progress: Progress, crew: Crew = ALONE) -> Results:
     with _Pulse(loaded.folder, job) as pulse:
 
         def told(what: str, done: int, total: int) -> None:
@@ -266,7 +269,9 @@ def _work(loaded: Case, store: Store, job: Job, progress: Progress) -> Results:
 
         budget = Budget(store=store, job=job.id, limit=job.usd, machine=pulse.machine_usd)
         pulse.budget = budget
-        results = experiment.run_held(loaded, store, told, relock=job.relock, watch=pulse.watch, budget=budget)
+        results = experiment.run_held(
+            loaded, store, told, relock=job.relock, watch=pulse.watch, budget=budget, crew=crew
+        )
         files.write(loaded.reports, results, charts.figure)
         pulse.watch(Event(step=REPORT, state="done"))
         return results

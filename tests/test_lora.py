@@ -151,6 +151,52 @@ def test_padding_does_not_change_the_loss(folder: Path) -> None:
         assert float(answer_loss(model, padded([row(pairs)]), None)) == pytest.approx(total / count, rel=1e-5)
 
 
+def test_a_common_beginning_is_computed_once_with_the_same_loss_and_gradients(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch, peft, transformers = (require(name, extra="local") for name in ("torch", "peft", "transformers"))
+    with quiet():
+        base = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model = peft.get_peft_model(base, peft.LoraConfig(target_modules="all-linear", init_lora_weights=False))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    longer = TrainingPair(messages=tiny_model.asked("fig lime date"), answer="red green blue")
+    batch = padded([row(encoded([*PAIRS[:3], longer], ChatFormat(tokenizer, (3,)), 100))])
+    seen: list[int] = []
+
+    def note(layer: object, given: tuple[Any, ...]) -> None:
+        seen.append(given[0].shape[0])
+
+    base.model.layers[0].register_forward_pre_hook(note)
+
+    def computed(saving: int) -> tuple[float, list[Any]]:
+        monkeypatch.setattr("finetune_advisor.tuning.answer_loss.SHARED_FROM", saving)
+        model.zero_grad()
+        loss = answer_loss(model, batch, None)
+        loss.backward()
+        return float(loss.detach()), [p.grad.clone() for p in model.parameters() if p.requires_grad]
+
+    plain, wanted = computed(10**9)
+    shared, found = computed(1)
+    assert seen == [4, 1, 4], "one row for the beginning"
+    assert shared == pytest.approx(plain, rel=1e-5)
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(wanted, found, strict=True))
+    recompute_activations(model, True)
+    assert computed(1)[0] == pytest.approx(plain, rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"top_layers": 1, "schedule": "cosine"}, {"dropout": 0.1}])
+def test_a_training_that_shares_beginnings_has_the_losses_of_one_that_does_not(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    found: list[list[float]] = []
+    for saving in (1, 10**9):
+        monkeypatch.setattr("finetune_advisor.tuning.answer_loss.SHARED_FROM", saving)
+        trained = replace(SHORT, epochs=5, **options)
+        run = trained.tune(str(folder), PAIRS, PAIRS[:3], tmp_path / str(saving), no_progress)
+        found.append([point.loss for point in run.losses])
+    assert found[0] == pytest.approx(found[1], abs=1e-3)
+
+
 def test_a_killed_training_goes_on_to_the_same_end(folder: Path, tmp_path: Path) -> None:
     options = replace(SHORT, epochs=6, evaluations=3, dropout=0.1)
     through = options.tune(str(folder), PAIRS, PAIRS[:3], tmp_path / "through", no_progress)

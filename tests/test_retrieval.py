@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from finetune_advisor import retrieval
 from finetune_advisor.errors import BadInput, Missing, require
 from finetune_advisor.models import embedded
-from finetune_advisor.retrieval.bm25 import BM25, words
-from finetune_advisor.retrieval.dense import Dense, embed
+from finetune_advisor.retrieval.bm25 import BM25, highest, words
+from finetune_advisor.retrieval.dense import Dense, DenseIndex, embed
 from finetune_advisor.retrieval.hybrid import Hybrid, fuse
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
@@ -56,6 +57,38 @@ def test_words_of_many_scripts(text: str, expected: list[str]) -> None:
 
 def test_thai_is_cut_into_pairs() -> None:
     assert set(words("คืนเงิน")) <= set(words("ขอคืนเงินครับ"))
+
+
+@settings(max_examples=300)
+@given(st.text(max_size=40) | st.text("aé_İ9'\u0301\u05d0漢\U00011000 \U0001f44d", max_size=20))
+def test_the_short_way_to_words_changes_none(text: str) -> None:
+    # A picture anywhere makes a text go the long way, which holds for every script.
+    assert words(f"{text} 👍") == [*words(text), "👍"]
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.sampled_from([0.0, 0.5, 0.25, 1.0, -1.0]) | st.floats(-1, 1, width=32), min_size=1, max_size=400),
+    st.integers(1, 12),
+    st.sampled_from([-math.inf, 0.0]),
+)
+def test_highest_is_the_start_of_a_full_sort(scores: list[float], depth: int, above: float) -> None:
+    array = np.array(scores, dtype="float32")
+    sorted_whole = [int(at) for at in (-array).argsort(kind="stable")[:depth] if array[at] > above]
+    assert highest(array, depth, above=above) == sorted_whole
+
+
+def test_bm25_finds_what_bm25s_scores_highest() -> None:
+    chance = np.random.default_rng(0)
+    texts = [" ".join(f"w{at}" for at in chance.zipf(1.5, 30) if at < 500) for _ in range(3000)]
+    queries = [f"w1 w{at} w{2 * at} w{at}" for at in range(2, 40)]
+    scorer = require("bm25s", extra="all").BM25(k1=1.5, b=0.75)
+    scorer.index([text.split() for text in texts], show_progress=False)
+    plain: list[list[int]] = []
+    for query in queries:
+        scores = scorer.get_scores(query.split())
+        plain.append([int(at) for at in (-scores).argsort(kind="stable")[:10] if scores[at] > 0])
+    assert BM25().index(texts).search(queries, 10) == plain
 
 
 def test_bm25_reaches_the_published_recall_on_xquad() -> None:
@@ -153,6 +186,20 @@ def test_embeddings_read_256_tokens_and_are_computed_once() -> None:
 def test_dense_finds_meaning_without_shared_words() -> None:
     texts = ["Opening hours of our shops", "Refunds are paid within five days", "How to change a tyre"]
     assert Dense().index(texts).search(["When do I get my money back?"], 1) == [[1]]
+
+
+@pytest.mark.usefixtures("minilm")
+def test_many_queries_find_what_each_finds_alone() -> None:
+    vectors = np.random.default_rng(0).standard_normal((50_000, 384), dtype=np.float32)
+    vectors[40_000:] = vectors[:10_000]  # Ties.
+    index = DenseIndex(encoder="", vectors=vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    queries = ["Where is my card?", "When do I get my money back?", "tea"]
+    plain = [
+        [int(at) for at in (-(index.vectors @ query).round(5)).argsort(kind="stable")[:10]] for query in embed(queries)
+    ]
+    # So many that the products do not fit into one piece.
+    assert index.search(queries * 150, 10) == plain * 150
+    assert [index.search([query], 10)[0] for query in queries] == plain
 
 
 @pytest.mark.usefixtures("minilm")

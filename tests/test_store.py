@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
+from finetune_advisor import store as stores
 from finetune_advisor.errors import NoSpace, StoreProblem
 from finetune_advisor.records import Failure, Interval, LossPoint, Message, Reply, Request, TrainingRun, Usage
 from finetune_advisor.store import FILE, MIGRATIONS, VERSION, Step, Store, Stored
@@ -26,6 +31,23 @@ def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
         assert store.answers("fit", "test") == {"a": answered("a"), "b": failed}
         assert store.answers("fit", "validation") == {}
         assert store.answers("other", "test") == {}
+
+
+def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
+    failed = Stored(request=answered("b").request, outcome=Failure(kind="error", message="refused"))
+    with Store(tmp_path) as store:
+        store.add("fit", "test", [answered("a"), failed, answered("c\0'?]")])
+        store.add("fit", "validation", [answered("v")])
+        store.add("other", "test", [answered("o")])
+        assert store.answered("fit", "test") == {"a", "b", "c\0'?]"}
+        assert store.answered("none", "test") == set()
+        assert store.outcomes("fit", "test") == {
+            "a": answered("a").outcome,
+            "b": failed.outcome,
+            "c\0'?]": answered("a").outcome,
+        }
+        assert store.answers("fit", "test", ["c\0'?]", "b", "o", "v"]) == {"b": failed, "c\0'?]": answered("c\0'?]")}
+        assert store.answers("fit", "test", []) == {}
 
 
 def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -56,6 +78,85 @@ def test_a_store_of_the_first_version_is_migrated_and_keeps_what_it_holds(tmp_pa
     with Store(tmp_path) as store:
         assert store.touches("RAG", "split") == 1
         assert store.jobs() == []
+
+
+def third(folder: Path, stored: list[Stored]) -> None:
+    """A store as the third version wrote it: bodies in the tree of their keys."""
+    with closing(sqlite3.connect(folder / FILE)) as db, db:
+        db.executescript(f"PRAGMA journal_mode=WAL; {';'.join(MIGRATIONS[:3])}; PRAGMA user_version=3")
+        codec = TypeAdapter(Stored)
+        for each in stored:
+            row = ("fit", "test", each.request.example_id, codec.dump_json(each).decode(), "2026-01-01")
+            db.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", row)
+        db.execute("INSERT INTO charges (job, what, usd, state, at) VALUES ('j', 'w', '1.5', 'charged', '2026-01-01')")
+
+
+def test_a_store_of_the_third_version_is_migrated_and_keeps_every_answer(tmp_path: Path) -> None:
+    names = ["b", "a", "سوال"]
+    third(tmp_path, [answered(name, text=name * 3000) for name in names])
+    with Store(tmp_path) as store:
+        assert store.answers("fit", "test") == {name: answered(name, text=name * 3000) for name in names}
+        assert store.charged("j") == Decimal("1.5")
+        store.add("fit", "test", [answered("c")])
+        with pytest.raises(StoreProblem):
+            store.add("fit", "test", [answered("a")])
+    with Store(tmp_path) as store:
+        assert store.count("fit", "test") == 4
+
+
+def test_a_migration_that_does_not_come_to_its_end_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third(tmp_path, [answered("a")])
+    with monkeypatch.context() as broken:
+        broken.setattr(stores, "MIGRATIONS", (*MIGRATIONS[:3], f"{MIGRATIONS[3]}; INSERT INTO nowhere VALUES (1)"))
+        with pytest.raises(StoreProblem, match="nowhere"):
+            Store(tmp_path)
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("SELECT example_id FROM answers").fetchall() == [("a",)]
+    with Store(tmp_path) as store:
+        assert store.answers("fit", "test") == {"a": answered("a")}
+
+
+def test_an_old_store_that_many_open_at_once_is_migrated_once(tmp_path: Path) -> None:
+    third(tmp_path, [answered(str(at)) for at in range(200)])
+
+    def opened(_: int) -> int:
+        with Store(tmp_path) as store:
+            return store.count("fit", "test")
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(opened, range(40))) == {200}
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from finetune_advisor.records import Message, Reply, Request, Usage
+from finetune_advisor.store import Store, Stored
+
+def answered(name):
+    request = Request(example_id=name, messages=(Message(role="user", content="q" * 2000),), max_tokens=4)
+    return Stored(request=request, outcome=Reply(text="yes", usage=Usage()))
+
+with Store(Path(sys.argv[1])) as store:
+    for batch in range(100_000):
+        store.add("fit", "test", [answered(f"{batch} {at}") for at in range(32)])
+        print(batch, flush=True)
+"""
+
+
+def test_a_killed_run_leaves_every_batch_that_it_had_stored_and_whole_ones_only(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout
+        told = max(int(writer.stdout.readline()) for _ in range(5))
+        writer.kill()
+    with Store(tmp_path) as store:
+        names = store.answered("fit", "test")
+        assert store.outcomes("fit", "test").keys() == names
+    assert len(names) % 32 == 0
+    assert names >= {f"{batch} {at}" for batch in range(told + 1) for at in range(32)}
 
 
 def test_many_may_open_a_new_store_at_once(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_the_whole_walk_from_an_empty_home_page_to_the_pdf(page: Any, server: Se
     server.stop()
     server.start()
     page.goto(address)
-    page.get_by_text("All experiments are done.").wait_for(timeout=600_000)
+    page.get_by_text("All experiments are done.").wait_for(timeout=1_800_000)
     picture(page, "6-experiments-done")
 
     go(page, "4 Costs", "Costs", "7-costs")

@@ -126,8 +126,11 @@ def check(ctx: click.Context, folder: Path, as_json: bool) -> None:
 @click.option("--minutes", type=float, help="The most time that this run may take.")
 @click.option("--usd", type=float, help="The most that it may cost: what providers charge, and machine time.")
 @click.option("--trust", is_flag=True, help="Agree to send the data of an imported case to the servers that it names.")
+@click.option("--on", default="", help="Spread it over a Ray cluster: ray, or ray://HOST:PORT.")
 @json_option
-def run(folder: Path, relock: bool, minutes: float | None, usd: float | None, trust: bool, as_json: bool) -> None:
+def run(
+    folder: Path, relock: bool, minutes: float | None, usd: float | None, trust: bool, on: str, as_json: bool
+) -> None:
     """Run all arms of a case, or go on where a run was stopped, and write the report."""
     from finetune_advisor import case
     from finetune_advisor.case import trust as trusting
@@ -135,7 +138,7 @@ def run(folder: Path, relock: bool, minutes: float | None, usd: float | None, tr
     if trust:
         trusting.trust(case.read(folder))
     most = None if usd is None else Decimal(str(usd))
-    _run(folder, as_json=as_json, relock=relock, minutes=minutes, usd=most)
+    _run(folder, as_json=as_json, relock=relock, minutes=minutes, usd=most, on=on)
 
 
 def _run(folder: Path, *, as_json: bool, **limits: Any) -> None:

@@ -30,7 +30,9 @@ Severity = Literal["error", "warning", "info"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Row:
+class Placed:
+    """An example, its part, the text that exact repeats are told by, and the number of its near duplicates."""
+
     part: Part
     example: Example
     prompt: str
@@ -38,6 +40,7 @@ class _Row:
 
     @property
     def where(self) -> str:
+        """Its line and file in words."""
         return f"line {self.example.line} of {self.example.file}" if self.example.line else self.example.file
 
 
@@ -69,20 +72,20 @@ def audit(
         *_in_corpus(rows, passages, files or {}),
         *_labels(rows, task),
         *_lengths(rows, context_window, count or (lambda example: tokens.chat_tokens(example, counter))),
-        *_answers(rows, task, counter),
-        *_private(rows),
+        *answer_findings(rows, task, counter),
+        *private_findings(rows),
     ]
     return tuple(_capped(found))
 
 
-def _rows(parts: Mapping[Part, Sequence[Example]]) -> list[_Row]:
+def _rows(parts: Mapping[Part, Sequence[Example]]) -> list[Placed]:
     placed: list[tuple[Part, Example]] = [
         (part, example) for part in sorted(parts, key=PARTS.index) for example in parts[part]
     ]
     examples = [example for _, example in placed]
     groups = duplicates.groups(duplicates.prompt_texts(examples))
     return [
-        _Row(part=part, example=example, prompt=_prompt(example), group=group)
+        Placed(part=part, example=example, prompt=_prompt(example), group=group)
         for (part, example), group in zip(placed, groups, strict=True)
     ]
 
@@ -99,9 +102,9 @@ def _known_lines(known: Sequence[Finding]) -> set[tuple[str, int]]:
     return {(finding.file, finding.line) for finding in known if finding.code.startswith(_ON_READING)}
 
 
-def _repeats(rows: Sequence[_Row], task: Task, known: set[tuple[str, int]]) -> Iterator[Finding]:
+def _repeats(rows: Sequence[Placed], task: Task, known: set[tuple[str, int]]) -> Iterator[Finding]:
     """Compare each row with the rows before it that ask the same, or nearly the same."""
-    groups: defaultdict[int, list[_Row]] = defaultdict(list)
+    groups: defaultdict[int, list[Placed]] = defaultdict(list)
     for row in rows:
         earlier = groups[row.group]
         if earlier:
@@ -109,7 +112,7 @@ def _repeats(rows: Sequence[_Row], task: Task, known: set[tuple[str, int]]) -> I
         earlier.append(row)
 
 
-def _repeated(row: _Row, earlier: Sequence[_Row], task: Task, known: set[tuple[str, int]]) -> Iterator[Finding]:
+def _repeated(row: Placed, earlier: Sequence[Placed], task: Task, known: set[tuple[str, int]]) -> Iterator[Finding]:
     same = [other for other in earlier if other.prompt == row.prompt]
     leaked = [other for other in same or earlier if other.part != row.part]
     if leaked:
@@ -118,14 +121,20 @@ def _repeated(row: _Row, earlier: Sequence[_Row], task: Task, known: set[tuple[s
         return
     differing = [other for other in same or earlier if not _agree(row.example, other.example)]
     if differing and (same or task.kind is TaskKind.CLASSIFICATION):
-        yield _conflict(row, differing[0], task, exact=bool(same))
-    elif not leaked and same:
-        yield _finding(row.example, "exact_duplicate", "warning", f"This asks the same as {same[0].where}.")
+        yield repeat_finding("conflicting_label" if same else "conflicting_label_near", row, differing[0], task)
     elif not leaked:
-        yield _finding(row.example, "near_duplicate", "warning", f"This asks nearly the same as {earlier[0].where}.")
+        yield repeat_finding("exact_duplicate" if same else "near_duplicate", row, (same or earlier)[0], task)
 
 
-def _leak(row: _Row, other: _Row, *, exact: bool) -> Finding:
+def repeat_finding(code: str, row: Placed, other: Placed, task: Task) -> Finding:
+    """What is said of a row that asks the same or nearly the same as an earlier one; `code` says which of it."""
+    if code.startswith("conflicting_label"):
+        return _conflict(row, other, task, exact=code == "conflicting_label")
+    how = "the same" if code == "exact_duplicate" else "nearly the same"
+    return _finding(row.example, code, "warning", f"This asks {how} as {other.where}.")
+
+
+def _leak(row: Placed, other: Placed, *, exact: bool) -> Finding:
     how, code = ("the same", "leak_exact") if exact else ("nearly the same", "leak_near")
     severity: Severity = "error" if exact and row.part == "test" else "warning"
     return _finding(
@@ -133,7 +142,7 @@ def _leak(row: _Row, other: _Row, *, exact: bool) -> Finding:
     )
 
 
-def _conflict(row: _Row, other: _Row, task: Task, *, exact: bool) -> Finding:
+def _conflict(row: Placed, other: Placed, task: Task, *, exact: bool) -> Finding:
     how, code = ("The same", "conflicting_label") if exact else ("Nearly the same", "conflicting_label_near")
     answers = f"{_short(other.example.answer)} on {other.where} and {_short(row.example.answer)} here"
     severity: Severity = "info" if task.kind in _FREE_TEXT else "warning"
@@ -152,7 +161,7 @@ def _accepted(example: Example) -> set[str]:
     return {duplicates.normalise(answer) for answer in (example.answer, *example.references)}
 
 
-def _in_corpus(rows: Sequence[_Row], passages: Sequence[Passage], files: Mapping[str, str]) -> Iterator[Finding]:
+def _in_corpus(rows: Sequence[Placed], passages: Sequence[Passage], files: Mapping[str, str]) -> Iterator[Finding]:
     """Test questions that stand word for word in the documents; an answer alone may stand there, that is retrieval."""
     questions: defaultdict[str, list[Example]] = defaultdict(list)
     for row in rows:
@@ -218,23 +227,37 @@ def _answer_follows(examples: Sequence[Example], text: str, end: int) -> bool:
     return any(answer and answer in text[end : end + len(answer) + _ANSWER_WITHIN] for answer in answers)
 
 
-def _labels(rows: Sequence[_Row], task: Task) -> Iterator[Finding]:
+def _labels(rows: Sequence[Placed], task: Task) -> Iterator[Finding]:
     if task.kind is not TaskKind.CLASSIFICATION or not rows:
         return
-    first: dict[str, _Row] = {}
+    first: dict[str, Placed] = {}
     for row in rows:
         first.setdefault(row.example.answer.strip(), row)
+    trained = Counter(row.example.answer.strip() for row in rows if row.part == "train")
+    yield from label_findings(first, trained, task, _unseen(rows, trained) if trained else ())
+
+
+def label_findings(
+    first: Mapping[str, Placed], trained: Counter[str], task: Task, unseen: Iterable[Finding] = ()
+) -> Iterator[Finding]:
+    """What is wrong with labels and how they are spread.
+
+    Args:
+        first: The first example of each label, in order of appearance.
+        trained: How many training examples each has.
+        task: What the examples are for.
+        unseen: What was found about labels that are not in the training data.
+    """
     if len(first) == 1:
         message = f"Every example has the label {_short(next(iter(first)))}, so there is nothing to tell apart."
-        yield _finding(rows[0].example, "one_class_only", "error", message)
+        yield _finding(next(iter(first.values())).example, "one_class_only", "error", message)
     yield from _undeclared(first, task)
-    trained = Counter(row.example.answer.strip() for row in rows if row.part == "train")
+    yield from unseen
     if trained:
-        yield from _unseen(rows, trained)
         yield from _balance(trained, first)
 
 
-def _undeclared(first: Mapping[str, _Row], task: Task) -> Iterator[Finding]:
+def _undeclared(first: Mapping[str, Placed], task: Task) -> Iterator[Finding]:
     declared = {duplicates.normalise(label) for label in task.labels}
     for label, row in first.items():
         if declared and duplicates.normalise(label) not in declared:
@@ -242,7 +265,7 @@ def _undeclared(first: Mapping[str, _Row], task: Task) -> Iterator[Finding]:
             yield _finding(row.example, "unknown_label", "error", message)
 
 
-def _unseen(rows: Sequence[_Row], trained: Mapping[str, int]) -> Iterator[Finding]:
+def _unseen(rows: Sequence[Placed], trained: Mapping[str, int]) -> Iterator[Finding]:
     reported: set[tuple[str, str]] = set()
     for row in rows:
         label = row.example.answer.strip()
@@ -253,7 +276,7 @@ def _unseen(rows: Sequence[_Row], trained: Mapping[str, int]) -> Iterator[Findin
             yield _finding(row.example, "label_unseen_in_training", severity, message)
 
 
-def _balance(trained: Counter[str], first: Mapping[str, _Row]) -> Iterator[Finding]:
+def _balance(trained: Counter[str], first: Mapping[str, Placed]) -> Iterator[Finding]:
     label, most = trained.most_common(1)[0]
     share = most / trained.total()
     if len(trained) > 1 and share >= (0.75 if len(trained) == 2 else 0.5):
@@ -270,7 +293,7 @@ def _balance(trained: Counter[str], first: Mapping[str, _Row]) -> Iterator[Findi
             yield _finding(first[name].example, "rare_label", "warning", message)
 
 
-def _lengths(rows: Sequence[_Row], window: int | None, count: Callable[[Example], int]) -> Iterator[Finding]:
+def _lengths(rows: Sequence[Placed], window: int | None, count: Callable[[Example], int]) -> Iterator[Finding]:
     if window is None:
         return
     for row in rows:
@@ -283,7 +306,8 @@ def _lengths(rows: Sequence[_Row], window: int | None, count: Callable[[Example]
             yield _finding(row.example, "long_example", "warning", message)
 
 
-def _answers(rows: Sequence[_Row], task: Task, counter: TokenCounter) -> Iterator[Finding]:
+def answer_findings(rows: Sequence[Placed], task: Task, counter: TokenCounter) -> Iterator[Finding]:
+    """Answers that are empty, or longer than the task allows."""
     for row in rows:
         answer = row.example.answer
         if not answer.strip():
@@ -296,7 +320,8 @@ def _answers(rows: Sequence[_Row], task: Task, counter: TokenCounter) -> Iterato
             yield _finding(row.example, "long_answer", "warning", message)
 
 
-def _private(rows: Sequence[_Row]) -> Iterator[Finding]:
+def private_findings(rows: Sequence[Placed]) -> Iterator[Finding]:
+    """Personal data and secrets, one finding a code and row."""
     shared: set[str] = set()
     for row in rows:
         for code, excerpts in _private_in(row.example, shared).items():
@@ -327,6 +352,10 @@ def _capped(findings: Iterable[Finding]) -> Iterator[Finding]:
             yield finding
         elif finding.code not in worst or finding.severity == "error":
             worst[finding.code] = finding
-    for code, last in worst.items():
-        message = f"There are {seen[code] - MOST_OF_A_CODE:,} more findings of the kind {code}."
-        yield Finding(file=last.file, line=0, code=code, severity=last.severity, message=message)
+    yield from (more(last, seen[code] - MOST_OF_A_CODE) for code, last in worst.items())
+
+
+def more(last: Finding, number: int) -> Finding:
+    """Says that there are so many more findings of the kind of another one."""
+    message = f"There are {number:,} more findings of the kind {last.code}."
+    return Finding(file=last.file, line=0, code=last.code, severity=last.severity, message=message)

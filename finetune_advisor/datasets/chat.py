@@ -107,12 +107,20 @@ class Seen:
         asked, whole = _digest(prompt), _digest(prompt, answer)
         first, before = self._rows.setdefault(whole, line), self._prompts.setdefault(asked, line)
         if first != line:
-            message = f"The row is the same as line {first} and is left out; it would count twice."
-            return _findings([(f"duplicate_of_line_{first}", message)], "error", line, file)
-        if before != line:
-            message = f"The same prompt has another answer on line {before}; one of the two is likely wrong."
-            return _findings([("conflicting_label_with_previous", message)], "warning", line, file)
-        return []
+            return [duplicate(first, line, file)]
+        return [conflict(before, line, file)] if before != line else []
+
+
+def duplicate(first: int, line: int, file: str) -> Finding:
+    """Says that a row is the same as the one on an earlier line."""
+    message = f"The row is the same as line {first} and is left out; it would count twice."
+    return _findings([(f"duplicate_of_line_{first}", message)], "error", line, file)[0]
+
+
+def conflict(before: int, line: int, file: str) -> Finding:
+    """Says that the prompt of a row has another answer on an earlier line."""
+    message = f"The same prompt has another answer on line {before}; one of the two is likely wrong."
+    return _findings([("conflicting_label_with_previous", message)], "warning", line, file)[0]
 
 
 def _digest(*texts: str) -> str:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Hashable, Iterable, Sequence, Set
+from functools import lru_cache
+from typing import Any, AnyStr
 
 from finetune_advisor.errors import require
 from finetune_advisor.records import Example
 
 _NUMBER = re.compile(r"(?<![a-z\d])(?:[a-z\d]+-)*[a-z]*\d[a-z\d]*")
+_FROM_DIGIT = re.compile(r"\d[^ ]*")
+GRAM = 5
 _LONGEST = 4000
 _ROWS_AT_ONCE = 256
 _PAIRS_AT_ONCE = 50_000
@@ -24,7 +27,27 @@ _PAIRS_AT_ONCE = 50_000
 
 def normalise(text: str) -> str:
     """A text as it is compared: Unicode NFKC, case folded, runs of white space squeezed."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    folded = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(folded.split())
+
+
+def worded(compared: str) -> tuple[str, tuple[str, ...]]:
+    """A normalised text with its numbers and identifiers masked, and these; none where they make up too little."""
+    pieces, found, at = list[str](), list[str](), 0
+    for match in _FROM_DIGIT.finditer(compared):
+        begin = compared.rfind(" ", 0, match.start()) + 1
+        masked, numbers = _masked(compared[begin : match.end()])
+        pieces += (compared[at:begin], masked)
+        found += numbers
+        at = match.end()
+    wording = "".join(pieces) + compared[at:]
+    return wording, tuple(found) if sum(map(len, found)) * 100 > len(compared) else ()
+
+
+@lru_cache(1 << 16)
+def _masked(word: str) -> tuple[str, tuple[str, ...]]:
+    """The same for one word: no number is longer than that, and most words come again."""
+    return _NUMBER.sub("0", word), tuple(match[0] for match in _NUMBER.finditer(word))
 
 
 def exact(texts: Sequence[str]) -> list[int]:
@@ -42,18 +65,32 @@ def groups(texts: Sequence[str], threshold: float = 0.9) -> list[int]:
         texts: Any texts, in any script. Those under five characters are only ever exact duplicates.
         threshold: Cosine similarity of the character 5-grams from which two wordings are the same, in (0, 1].
     """
-    compared = list(map(normalise, texts))
-    wordings = [_NUMBER.sub("0", text) for text in compared]
-    distinct = sorted(set(wordings))
-    family = dict(zip(distinct, _families(distinct, threshold), strict=True))
-    keys = zip((family[wording] for wording in wordings), map(_numbers, compared), strict=True)
-    return _numbered(keys)
+    compared = [worded(normalise(text)) for text in texts]
+    family = families({wording for wording, _ in compared}, threshold)
+    return _numbered((family[wording], numbers) for wording, numbers in compared)
+
+
+def families(wordings: Collection[str], threshold: float = 0.9) -> dict[str, int]:
+    """A number for each of some distinct wordings, the same for those that are linked by similarity."""
+    distinct = sorted(wordings)
+    return dict(zip(distinct, _families(distinct, threshold), strict=True))
+
+
+def similar(one: Set[Hashable], other: Set[Hashable], threshold: float = 0.9) -> bool:
+    """Whether the cosine similarity of two sets reaches the threshold."""
+    return bool(one and other) and len(one & other) >= threshold * (len(one) * len(other)) ** 0.5 - 1e-6
+
+
+def ends(wording: AnyStr) -> AnyStr:
+    """What a wording is compared by: all of it, or the beginning and the end of a very long one."""
+    half = _LONGEST // 2
+    return wording if len(wording) <= _LONGEST else wording[:half] + wording[-half:]
 
 
 def prompt_texts(examples: Sequence[Example]) -> list[str]:
     """What each example asks: its conversation, without a system message that other conversations share."""
-    talks = [_joined_text(example, system=False) for example in examples]
-    systems = [_joined_text(example, system=True) for example in examples]
+    talks = [joined_text(example, system=False) for example in examples]
+    systems = [joined_text(example, system=True) for example in examples]
     talks_under: defaultdict[str, set[str]] = defaultdict(set)
     for system, talk in zip(systems, talks, strict=True):
         talks_under[system].add(talk)
@@ -63,18 +100,14 @@ def prompt_texts(examples: Sequence[Example]) -> list[str]:
     ]
 
 
-def _joined_text(example: Example, *, system: bool) -> str:
+def joined_text(example: Example, *, system: bool) -> str:
+    """The system messages of an example, or all others, one below the other."""
     return "\n".join(m.content for m in example.messages if m.is_system is system)
 
 
 def _numbered(keys: Iterable[Hashable]) -> list[int]:
     seen: dict[Hashable, int] = {}
     return [seen.setdefault(key, len(seen)) for key in keys]
-
-
-def _numbers(text: str) -> tuple[str, ...]:
-    found = tuple(match[0] for match in _NUMBER.finditer(text))
-    return found if sum(map(len, found)) * 100 > len(text) else ()
 
 
 def _families(wordings: Sequence[str], threshold: float) -> list[int]:
@@ -99,18 +132,20 @@ def _grams(wordings: Sequence[str]) -> Any:
     """A sparse row of ones for each wording; a very long one is represented by its beginning and its end."""
     text = require("sklearn.feature_extraction.text", extra="all")
     np = require("numpy", extra="all")
-    half = _LONGEST // 2
-    cut = (wording if len(wording) <= _LONGEST else wording[:half] + wording[-half:] for wording in wordings)
     vectorizer = text.HashingVectorizer(
         analyzer="char",
-        ngram_range=(5, 5),
+        ngram_range=(GRAM, GRAM),
         lowercase=False,
         binary=True,
         norm=None,
         alternate_sign=False,
         dtype=np.float32,
     )
-    return vectorizer.transform(cut) if wordings else require("scipy.sparse", extra="all").csr_matrix((0, 1))
+    return (
+        vectorizer.transform(map(ends, wordings))
+        if wordings
+        else require("scipy.sparse", extra="all").csr_matrix((0, 1))
+    )
 
 
 def _rarest(grams: Any, threshold: float) -> Any:

@@ -17,7 +17,7 @@ from finetune_advisor.datasets.rows import Row, read_rows
 from finetune_advisor.errors import BadInput
 from finetune_advisor.records import Example, Finding, Message
 
-__all__ = ["Columns", "Loaded", "data_hash", "load"]
+__all__ = ["Columns", "Loaded", "checked", "columns_of", "data_hash", "example_of", "load", "prompt_key"]
 
 _HEAD_ROWS = 100
 
@@ -79,24 +79,35 @@ def _file_hash(path: Path) -> bytes:
 def _read(path: Path, columns: Columns | None, findings: list[Finding]) -> Iterator[Example]:
     rows = read_rows(path, findings)
     head = list(islice(rows, _HEAD_ROWS))
-    if not head:
-        raise BadInput(f"{path} has no rows.", hint="Give a file that holds at least one row.")
-    shape = pairs.recognise((row.value for row in head), columns, path)
-    if shape is not None:
-        findings.append(pairs.recognised(shape, path))
+    shape = _shape_of(head, columns, path, findings)
     seen = chat.Seen()
     for row in chain(head, rows):
-        value, faults = _checked(row, shape, str(path))
+        value, faults = checked(row, shape, str(path))
         findings += faults
-        example = None if value is None else _example(value, row.line, str(path))
+        example = None if value is None else example_of(value, row.line, str(path))
         if example is not None:
-            across = seen.check(_prompt_key(example), example.answer, row.line, str(path))
+            across = seen.check(prompt_key(example), example.answer, row.line, str(path))
             findings += across
             if all(finding.severity != "error" for finding in across):
                 yield example
 
 
-def _checked(row: Row, shape: Columns | None, file: str) -> tuple[chat.Object | None, list[Finding]]:
+def columns_of(path: Path, columns: Columns | None, findings: list[Finding]) -> Columns | None:
+    """What the columns of a file are, None where its rows are chats; raises as `load` does."""
+    return _shape_of(list(islice(read_rows(path, findings), _HEAD_ROWS)), columns, path, findings)
+
+
+def _shape_of(head: list[Row], columns: Columns | None, path: Path, findings: list[Finding]) -> Columns | None:
+    if not head:
+        raise BadInput(f"{path} has no rows.", hint="Give a file that holds at least one row.")
+    shape = pairs.recognise((row.value for row in head), columns, path)
+    if shape is not None:
+        findings.append(pairs.recognised(shape, path))
+    return shape
+
+
+def checked(row: Row, shape: Columns | None, file: str) -> tuple[chat.Object | None, list[Finding]]:
+    """A row as a chat row, or None where it cannot be used, and what was found in it; `shape` is None for chats."""
     if row.findings:
         return None, list(row.findings)
     if shape is None:
@@ -105,7 +116,7 @@ def _checked(row: Row, shape: Columns | None, file: str) -> tuple[chat.Object | 
     return (None, faults) if faults else chat.check_row(value, row.line, file)
 
 
-def _example(row: chat.Object, line: int, file: str) -> Example | None:
+def example_of(row: chat.Object, line: int, file: str) -> Example | None:
     """The example of a row that passed the checks; None where nothing comes before its answer."""
     messages = chat.objects(row.get("messages"))
     at = chat.answer_index(messages)
@@ -143,10 +154,10 @@ def _references(answer: str, refs: JSON) -> tuple[str, ...]:
 
 
 def _content_id(example: Example) -> str:
-    return hashlib.sha256(canonical([_prompt_key(example), example.answer]).encode("utf-8")).hexdigest()[:16]
+    return hashlib.sha256(canonical([prompt_key(example), example.answer]).encode("utf-8")).hexdigest()[:16]
 
 
-def _prompt_key(example: Example) -> str:
+def prompt_key(example: Example) -> str:
     """All that comes before the answer, as canonical text."""
     messages: list[JSON] = [
         {"role": message.role, "content": message.content, **message.extra} for message in example.messages

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -19,8 +19,12 @@ _RESERVED_MAIL = re.compile(
 _PLACEHOLDER = ("http://", "https://", "<", "{", "$", "*", "[")
 
 
-def scan(text: str) -> list[tuple[str, str]]:
+def scan(text: str, codes: Collection[str] | None = None) -> list[tuple[str, str]]:
     """Find personal data and secrets.
+
+    Args:
+        text: Any text.
+        codes: What may be found; None for everything.
 
     Returns:
         For each find its code (``secret_...`` or ``personal_...``) and a masked excerpt: at most four characters
@@ -29,7 +33,8 @@ def scan(text: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     rest = text if text.isascii() else re.sub(r"\d", _ascii_digit, text)
     for kind in _KINDS:
-        rest = kind.pattern.sub(partial(_blank, kind, found), rest)
+        if codes is None or kind.code in codes:
+            rest = kind.pattern.sub(partial(_blank, kind, found), rest)
     return found
 
 
@@ -182,3 +187,6 @@ _KINDS = (
         _phone,
     ),
 )
+
+CODES = tuple(dict.fromkeys(kind.code for kind in _KINDS))
+"""All codes that `scan` may find."""

@@ -46,6 +46,14 @@ def read(path: Path, findings: list[Finding]) -> str:
     return "".join(lines(path, findings))
 
 
+def utf8_from(path: Path) -> int | None:
+    """The byte behind the byte-order mark of a file that may be UTF-8; None for UTF-16 and UTF-32."""
+    head = _head(path)
+    if _wide_encoding(head) is not None:
+        return None
+    return len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
+
+
 def check_file(path: Path) -> None:
     """See that there is a file with something in it.
 

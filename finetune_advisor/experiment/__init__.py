@@ -12,7 +12,7 @@ from pathlib import Path
 from finetune_advisor import approaches
 from finetune_advisor.case import FILE, Case, guess_kind, read
 from finetune_advisor.datasets import audit as auditing
-from finetune_advisor.datasets import load
+from finetune_advisor.datasets import load, stream
 from finetune_advisor.errors import Missing, StoreProblem
 from finetune_advisor.experiment import arms, learning, side_effects
 from finetune_advisor.experiment.charges import Budget
@@ -22,6 +22,8 @@ from finetune_advisor.experiment.prepare import Prepared, prepare
 from finetune_advisor.experiment.rejudging import rejudge
 from finetune_advisor.experiment.remote import Till
 from finetune_advisor.experiment.results import Further, assemble
+from finetune_advisor.experiment.session import ALONE, Crew
+from finetune_advisor.experiment.spread import crew_on
 from finetune_advisor.experiment.watch import DATA, LEARNING_CURVE, REPORT, SIDE_EFFECTS, Event, Watch, Work, unwatched
 from finetune_advisor.records import (
     SCHEMA_VERSION,
@@ -38,7 +40,7 @@ from finetune_advisor.records import (
 from finetune_advisor.store import FILE as STORE
 from finetune_advisor.store import Lock, Store
 
-__all__ = ["Audit", "audit", "opened", "rejudge", "run", "run_held", "stored"]
+__all__ = ["Audit", "audit", "crew_on", "opened", "rejudge", "run", "run_held", "stored"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,9 @@ def _audit_case(path: Path, progress: Progress) -> Audit:
 
 
 def _audit_file(path: Path) -> Audit:
+    if stream.takes(path):
+        audited = stream.audit_file(path)
+        return Audit(findings=audited.findings, lines=(f"{path.name}: {audited.examples} usable examples",))
     loaded = load.load(path)
     parts: dict[Part, tuple[Example, ...]] = {"train": loaded.examples}
     found = loaded.findings
@@ -114,6 +119,7 @@ def run_held(
     relock: bool = False,
     watch: Watch = unwatched,
     budget: Budget | None = None,
+    crew: Crew = ALONE,
 ) -> Results:
     """The same as `run`, on a store that the caller holds.
 
@@ -124,6 +130,7 @@ def run_held(
         relock: Lock a new test split because the data changed.
         watch: Told of every step when it begins and ends, the report excepted: whoever writes it ends it.
         budget: What may be spent at providers; None for as much as it takes.
+        crew: Who does the work, from `crew_on`.
 
     Raises:
         AdvisorError: Bad data, a missing model, a full disk.
@@ -134,7 +141,7 @@ def run_held(
     _announce(case, prepared, watch)
     prices = {model.name: model.price for model in case.models}
     till = Till(budget=budget or Budget(store=store), table=price_table(case), prices=prices)
-    return _assemble(case, prepared, store, progress, till=till, watch=watch)
+    return _assemble(case, prepared, store, progress, till=till, watch=watch, crew=crew)
 
 
 def stored(case: Case, progress: Progress = no_progress) -> Results:
@@ -196,8 +203,11 @@ def _assemble(
     *,
     till: Till | None = None,
     watch: Watch = unwatched,
+    crew: Crew = ALONE,
 ) -> Results:
-    session = arms.Session(prepared=prepared, store=store, progress=progress, ask=till is not None, till=till)
+    session = arms.Session(
+        prepared=prepared, store=store, progress=progress, ask=till is not None, till=till, crew=crew
+    )
     done = arms.run_arms(case, session, watch)
     further = replace(_further(case, session, done.runs, watch), refusals=done.refusals, notes=notes(done.runs))
     watch(Event(step=REPORT, state="running"))

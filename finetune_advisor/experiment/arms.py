@@ -1,7 +1,4 @@
-"""Run arms: choose settings on validation data, then let the chosen one see the test split once.
-
-Every answer is in the store before the next batch is asked for, and a batch that is stored is never asked again.
-"""
+"""Run arms: choose settings on validation data, then let the chosen one see the test split once."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,28 +18,24 @@ from finetune_advisor.approaches import Approach, Bench, Fitted, free
 from finetune_advisor.case import ArmSection, Case
 from finetune_advisor.errors import AdvisorError, Missing, StoreProblem
 from finetune_advisor.experiment.prepare import Prepared
-from finetune_advisor.experiment.remote import Till, ask_remote, checked
+from finetune_advisor.experiment.session import Need, Session, Steps, ask
 from finetune_advisor.experiment.watch import Event, Watch, Work, unwatched
 from finetune_advisor.metrics.confusion import confusions
 from finetune_advisor.models import Model, is_remote
 from finetune_advisor.records import (
     ArmResult,
-    Batch,
     Choice,
     Example,
     Failure,
     Part,
-    Progress,
     Refusal,
     Reply,
-    Request,
     Score,
     Settings,
     TrainingRun,
     Usage,
 )
 from finetune_advisor.statistics import interval
-from finetune_advisor.store import Charge, Store, Stored
 from finetune_advisor.tuning.closed import TrainingClosed
 from finetune_advisor.tuning.follow import TrainingFailed
 
@@ -51,7 +44,7 @@ REFUSED = "refused.json"
 TRAINERS = {"openai": "at OpenAI", "azure": "at Azure", "trl": "by TRL", "autotrain": "by AutoTrain"}
 """How an arm is called that is not trained within the run."""
 
-ENGINE = 2
+ENGINE = 3
 """Part of every fit's fingerprint; raised when the same settings would give other prompts or answers."""
 
 
@@ -129,20 +122,6 @@ def unfit(plan: Plan, prepared: Prepared) -> str:
     return ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Session:
-    """What all arms of a run share. Without `ask`, nothing is computed: only what is stored counts.
-
-    `till` knows prices and budget; without it, models at providers are not asked.
-    """
-
-    prepared: Prepared
-    store: Store
-    progress: Progress
-    ask: bool = True
-    till: Till | None = None
-
-
 @dataclass(kw_only=True)
 class Attempt:
     """One arm with one setting; nothing is computed before it is asked for."""
@@ -169,7 +148,7 @@ class Attempt:
             "engine": ENGINE,
             "approach": self.plan.approach,
             "options": self.options,
-            "model": dict(self.plan.model.describe()) if self.plan.model else {},
+            "model": dict(self.session.crew.describe(self.plan.model)) if self.plan.model else {},
             "task": asdict(replace(prepared.task, instruction="") if self._unasked else prepared.task),
             "train": digest(e.id for e in prepared.parts["train"]),
             "validation": digest(e.id for e in prepared.parts["validation"]) if approach.tuned else "",
@@ -223,27 +202,36 @@ class Attempt:
         """The training behind it, from the store."""
         return self.session.store.training(self.key)
 
-    def answers(self, part: Part) -> list[Stored]:
-        """The stored answers on a part, in the part's order; what is missing is asked first."""
-        examples = self.session.prepared.parts[part]
-        stored = self.session.store.answers(self.key, part)
-        if any(example.id not in stored for example in examples):
+    def outcomes(self, part: Part) -> list[Reply | Failure]:
+        """What came back on a part, in the part's order; what is missing is asked first."""
+        need = self.need(part)
+        if not need.met:
             if not self.session.ask:
                 _raise_written(self.folder)
                 raise Unfinished("Not run to its end yet.", hint="finetune-advisor run goes on with it.")
-            self._ask(examples, part)
-            stored = self.session.store.answers(self.key, part)
-        return [stored[example.id] for example in examples]
+            ask(need)
+        found = self.session.store.outcomes(self.key, part)
+        return [found[name] for name in need.ids]
 
-    def _ask(self, examples: Sequence[Example], part: Part) -> None:
-        model, requests = self.fitted.model, self.fitted.ask(examples)
-        ask(self.session, self.key, part, model, requests, f"{self.plan.name}: {part}")
+    def need(self, part: Part) -> Need:
+        """What it takes to have the answers on a part."""
+        examples = self.session.prepared.parts[part]
+        return Need(
+            session=self.session,
+            key=self.key,
+            part=part,
+            what=f"{self.plan.name}: {part}",
+            ids=[example.id for example in examples],
+            model=lambda: self.fitted.model,
+            requests=lambda: self.fitted.ask(examples),
+            attempt=self,
+        )
 
     def scores(self, part: Part) -> list[Score]:
         """The score of each answer on a part; no answer scores 0."""
         metric = metrics.create(self.session.prepared.task.metric, **self.session.prepared.task.metric_options)
-        pairs = zip(self.answers(part), self.session.prepared.parts[part], strict=True)
-        return [_score(metric, stored.outcome, example) for stored, example in pairs]
+        pairs = zip(self.outcomes(part), self.session.prepared.parts[part], strict=True)
+        return [_score(metric, outcome, example) for outcome, example in pairs]
 
 
 def _written(error: AdvisorError, folder: Path) -> Refused:
@@ -257,38 +245,6 @@ def _raise_written(folder: Path) -> None:
     with contextlib.suppress(OSError, ValueError):
         message, hint = json.loads((folder / REFUSED).read_text(encoding="utf-8"))
         raise Refused(str(message), hint=str(hint))
-
-
-def ask(session: Session, key: str, part: Part, model: Model, requests: Sequence[Request], what: str) -> None:
-    """Ask what is not stored yet; every batch is in the store before the next one is asked.
-
-    Args:
-        session: With the store, and told about the progress.
-        key: The name under which the answers are stored.
-        part: The part of the data under which they are stored.
-        model: Who is asked.
-        requests: All requests of the part: batches are made of all, so that they are the same after an interruption.
-        what: What is being done.
-    """
-    stored = set(session.store.answers(key, part))
-    todo = [batch for batch in model.batches(requests) if any(each.example_id not in stored for each in batch.requests)]
-
-    def keep(batch: Batch, outcomes: Sequence[Reply | Failure], charge: Charge | None) -> None:
-        pairs = zip(batch.requests, outcomes, strict=True)
-        fresh = [Stored(request=r, outcome=outcome) for r, outcome in pairs if r.example_id not in stored]
-        session.store.add(key, part, fresh, charge)
-        stored.update(each.request.example_id for each in fresh)
-
-    def tell() -> None:
-        session.progress(what, len(stored), len(requests))
-
-    if is_remote(model):
-        ask_remote(model, todo, checked(session.till), keep, tell)
-    else:
-        for batch in todo:
-            tell()
-            keep(batch, model.answer(batch), None)
-    tell()
 
 
 def _score(metric: metrics.Metric, outcome: Reply | Failure, example: Example) -> Score:
@@ -331,14 +287,17 @@ class ArmRun:
     result: ArmResult
 
 
-def run_arm(plan: Plan, session: Session, watch: Watch = unwatched) -> ArmRun:
-    """Choose on validation, answer the test split once, and sum up."""
+def run_arm(plan: Plan, session: Session, watch: Watch = unwatched) -> Generator[Sequence[Need], None, ArmRun]:
+    """Choose on validation, answer the test split once, and sum up; says before each what it needs."""
     attempts = [Attempt(plan=plan, settings=settings, session=session) for settings in plan.grid]
     if session.ask:
         watch(Event(step=plan.name, state="running", work=_work_left(attempts)))
+    if len(attempts) > 1:
+        yield [attempt.need("validation") for attempt in attempts]
     attempt, choices = choose(attempts)
     if session.ask:
         session.store.touch(plan.name, session.prepared.split_hash, attempt.key)
+    yield [attempt.need("test")]
     return ArmRun(attempt=attempt, result=_result(attempt, choices))
 
 
@@ -369,45 +328,62 @@ class Done:
     refusals: tuple[Refusal, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Became:
+    """What became of one arm: its run, or why there is none."""
+
+    run: ArmRun | None = None
+    reason: str = ""
+    error: AdvisorError | None = None
+
+
 def run_arms(case: Case, session: Session, watch: Watch = unwatched) -> Done:
     """All arms of a case.
 
     Raises:
         AdvisorError: Nothing could be run at all; the first reason is given.
     """
-    done: list[ArmRun] = []
-    skipped: dict[str, str] = {}
-    refusals: list[Refusal] = []
-    first: AdvisorError | None = None
-    for plan in plans(case, session.prepared.models):
-        reason = unfit(plan, session.prepared)
-        event = Event(step=plan.name, state="skipped", reason=reason)
-        if not reason:
-            try:
-                done.append(run_arm(plan, session, watch))
-                event = Event(step=plan.name, state="done", result=done[-1].result)
-            except (Missing, Unfinished, Refused) as error:
-                first = first or error
-                if isinstance(error, Refused):
-                    refusals.append(Refusal(arm=plan.name, reason=error.message, hint=error.hint))
-                reason = f"{error.message} {error.hint}"
-                event = Event(step=plan.name, state="failed", reason=reason)
-        if reason:
-            skipped[plan.name] = reason
-        watch(event)
-    if first and not done:
-        raise first
-    return Done(runs=tuple(done), skipped=skipped, refusals=tuple(refusals))
+    found = plans(case, session.prepared.models)
+    ends: dict[str, _Became] = {}
+    work = [(plan.model, _to_its_end(plan, session, watch, ends)) for plan in found]
+    session.crew.carry_out(work, session.progress)
+    became = {plan.name: ends[plan.name] for plan in found}
+    done = tuple(each.run for each in became.values() if each.run)
+    errors = {name: each.error for name, each in became.items() if each.error}
+    if errors and not done:
+        raise next(iter(errors.values()))
+    refused = {name: error for name, error in errors.items() if isinstance(error, Refused)}
+    return Done(
+        runs=done,
+        skipped={name: each.reason for name, each in became.items() if each.reason},
+        refusals=tuple(Refusal(arm=name, reason=e.message, hint=e.hint) for name, e in refused.items()),
+    )
+
+
+def _to_its_end(plan: Plan, session: Session, watch: Watch, ends: dict[str, _Became]) -> Steps:
+    """Run an arm, and note what became of it."""
+    reason = unfit(plan, session.prepared)
+    event = Event(step=plan.name, state="skipped", reason=reason)
+    became = _Became(reason=reason)
+    if not reason:
+        try:
+            run = yield from run_arm(plan, session, watch)
+            became, event = _Became(run=run), Event(step=plan.name, state="done", result=run.result)
+        except (Missing, Unfinished, Refused) as error:
+            became = _Became(reason=f"{error.message} {error.hint}", error=error)
+            event = Event(step=plan.name, state="failed", reason=became.reason)
+    ends[plan.name] = became
+    watch(event)
 
 
 def _result(attempt: Attempt, choices: tuple[Choice, ...]) -> ArmResult:
     prepared, plan = attempt.session.prepared, attempt.plan
     metric = metrics.create(prepared.task.metric, **prepared.task.metric_options)
-    stored, scores = attempt.answers("test"), attempt.scores("test")
+    outcomes, scores = attempt.outcomes("test"), attempt.scores("test")
     values = [score.value for score in scores]
-    texts = [s.outcome.text if isinstance(s.outcome, Reply) else "" for s in stored]
-    usage = _means([s.outcome.usage for s in stored])
-    failures = sum(isinstance(s.outcome, Failure) for s in stored)
+    texts = [each.text if isinstance(each, Reply) else "" for each in outcomes]
+    usage = _means([each.usage for each in outcomes])
+    failures = sum(isinstance(each, Failure) for each in outcomes)
     in_form = [score.value for score in scores if score.format_ok]
     return ArmResult(
         name=plan.name,
@@ -431,7 +407,7 @@ def _result(attempt: Attempt, choices: tuple[Choice, ...]) -> ArmResult:
         choices=choices,
         training=attempt.training,
         touches=attempt.session.store.touches(plan.name, prepared.split_hash),
-        model_details=dict(plan.model.describe()) if plan.model else {},
+        model_details=dict(attempt.session.crew.describe(plan.model)) if plan.model else {},
         **usage,
     )
 

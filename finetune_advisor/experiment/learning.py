@@ -17,8 +17,9 @@ from finetune_advisor import metrics
 from finetune_advisor.case import Case
 from finetune_advisor.datasets import duplicates
 from finetune_advisor.errors import BadInput
-from finetune_advisor.experiment.arms import ArmRun, Attempt, Session, Unfinished
+from finetune_advisor.experiment.arms import ArmRun, Attempt, Unfinished
 from finetune_advisor.experiment.prepare import Prepared
+from finetune_advisor.experiment.session import Session, ahead
 from finetune_advisor.records import Example, Interval, LearningCurve, LearningPoint, Progress, TaskKind, TrainingRun
 from finetune_advisor.statistics import compare, interval, learning_curve
 
@@ -156,16 +157,19 @@ def _sizes(available: int, shares: Sequence[float]) -> list[int]:
 
 def _train_all(best: ArmRun, session: Session, sizes: Sequence[int], seeds: int) -> list[_Trained]:
     wanted = [(size, seed) for seed in range(seeds) for size in sizes]
-    return [
-        _train(best, _derived(session, size, seed, f"Learning curve, training {i} of {len(wanted)}"), seed)
+    sessions = [
+        _derived(session, size, seed, f"Learning curve, training {i} of {len(wanted)}")
         for i, (size, seed) in enumerate(wanted, start=1)
     ]
+    again = [Attempt(plan=best.attempt.plan, settings=best.attempt.settings, session=each) for each in sessions]
+    needs = ahead([attempt.need("validation") for attempt in again])
+    session.crew.carry_out([(best.attempt.plan.model, needs)], session.progress)
+    return [_scored(attempt, seed) for attempt, (_, seed) in zip(again, wanted, strict=True)]
 
 
-def _train(best: ArmRun, session: Session, seed: int) -> _Trained:
-    attempt = Attempt(plan=best.attempt.plan, settings=best.attempt.settings, session=session)
+def _scored(attempt: Attempt, seed: int) -> _Trained:
     scores = tuple(score.value for score in attempt.scores("validation"))
-    return _Trained(attempt=attempt, examples=len(session.prepared.parts["train"]), seed=seed, scores=scores)
+    return _Trained(attempt=attempt, examples=len(attempt.session.prepared.parts["train"]), seed=seed, scores=scores)
 
 
 def _derived(session: Session, size: int, seed: int, title: str) -> Session:

@@ -25,7 +25,8 @@ class Pace:
 
     A step's time left is that of the answers and trainings it still has to do. An answer takes as long as this step's
     did so far, or any step's before it has one; a training as long as the step's own: a training's settings decide
-    how long it takes, so another step's says nothing.
+    how long it takes, so another step's says nothing. While several steps run at the same time, how long the rest takes
+    cannot be told.
 
     Args:
         before: The steps as an earlier process left them, whose seconds count.
@@ -37,9 +38,8 @@ class Pace:
         self._steps = {step.name: step for step in before}
         self._spent = {step.name: step.seconds for step in before}
         self._work: dict[str, Work | None] = {}
-        self._current = ""
-        self._began = 0.0
-        self._phase = ("", 0, 0, 0.0)
+        self._began: dict[str, float] = {}
+        self._phases: dict[str, tuple[str, int, int, float]] = {}
         self._seconds: dict[tuple[str, Kind], float] = {}
         self._units: Counter[tuple[str, Kind]] = Counter()
         self._trained: Counter[str] = Counter()
@@ -51,10 +51,11 @@ class Pace:
         if name == DATA and event.state == "done":
             # What the case had in it when an earlier process worked on it may be gone.
             self._steps = {DATA: self._steps[DATA]}
-        self._stop(now)
+        if name in self._began:
+            self._spent[name] = self._spent.get(name, 0.0) + now - self._began.pop(name)
         if event.state == "running":
-            self._current, self._began = name, now
-        self._phase = ("", 0, 0, now)
+            self._began[name] = now
+        self._phases[name] = ("", 0, 0, now)
         self._work[name] = event.work
         result = event.result
         step = Step(name=name, state=event.state, reason=event.reason, seconds=self._spent.get(name, 0.0))
@@ -63,11 +64,11 @@ class Pace:
         self._put(step)
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """So many of all pieces of what the running step is doing are done."""
-        now, name = self._clock(), self._current
+        """So many of all pieces of what a running step is doing are done."""
+        now, name = self._clock(), self._step_of(what)
         if name not in self._steps:
             return
-        self._measure(what, done, total, now)
+        self._measure(name, what, done, total, now)
         doing = what.removeprefix(name).lstrip(":, ") or what
         self._put(replace(self._steps[name], doing=doing, done=done, total=total))
 
@@ -78,6 +79,8 @@ class Pace:
 
     def seconds_left(self) -> float | None:
         """For all that is still to do; None where a part of it cannot be told."""
+        if len(self._began) > 1:
+            return None
         rest = [step.name for step in self._steps.values() if step.state in ("waiting", "running")]
         return _sum([self._left(name) for name in rest]) if rest else None
 
@@ -85,21 +88,23 @@ class Pace:
         # A new dictionary, so that another thread may go through the old one at the same moment.
         self._steps = {**self._steps, step.name: step}
 
-    def _stop(self, now: float) -> None:
-        if self._current:
-            self._spent[self._current] = self._spent.get(self._current, 0.0) + now - self._began
-        self._current = ""
+    def _step_of(self, what: str) -> str:
+        """The running step whose name stands before what is done, else the one that began last."""
+        running = [*self._began]
+        named = [name for name in running if what.startswith((f"{name}:", f"{name},"))]
+        return max(named, key=len, default=running[-1] if running else "")
 
     def _shown(self, step: Step, now: float) -> Step:
         if step.state == "waiting":
             return replace(step, seconds_left=self._left(step.name))
-        if step.state != "running" or step.name != self._current:
+        began = self._began.get(step.name)
+        if step.state != "running" or began is None:
             return step
-        return replace(step, seconds=step.seconds + now - self._began, seconds_left=self._left(step.name))
+        return replace(step, seconds=step.seconds + now - began, seconds_left=self._left(step.name))
 
-    def _measure(self, what: str, done: int, total: int, now: float) -> None:
-        name, kind = self._current, _kind(what)
-        before, so_far, _, then = self._phase
+    def _measure(self, name: str, what: str, done: int, total: int, now: float) -> None:
+        kind = _kind(what)
+        before, so_far, _, then = self._phases[name]
         again = what == before
         if again and done > so_far:
             # Under the empty name, of all steps together.
@@ -109,7 +114,7 @@ class Pace:
         if kind == "training":
             self._length[name] = total
             self._trained[name] += done >= total and not (again and so_far >= total)
-        self._phase = (what, done, total, then if again and done == so_far else now)
+        self._phases[name] = (what, done, total, then if again and done == so_far else now)
 
     def _left(self, name: str) -> float | None:
         work = self._work.get(name)
@@ -125,10 +130,10 @@ class Pace:
         return None if each is None else answers * each
 
     def _training(self, name: str, trainings: int) -> float | None:
-        each, (what, done, total, _) = self._rate(name, "training"), self._phase
+        each, (what, done, total, _) = self._rate(name, "training"), self._phases.get(name, ("", 0, 0, 0.0))
         if each is None:
             return None
-        under_way = done if name == self._current and _kind(what) == "training" and done < total else 0
+        under_way = done if name in self._began and _kind(what) == "training" and done < total else 0
         return each * (self._length[name] * trainings - under_way)
 
     def _rate(self, name: str, kind: Kind) -> float | None:

@@ -21,6 +21,7 @@ from finetune_advisor.experiment.weighing import compared
 from finetune_advisor.records import (
     SCHEMA_VERSION,
     ArmAnswer,
+    ArmResult,
     Decision,
     Disagreement,
     Failure,
@@ -32,7 +33,7 @@ from finetune_advisor.records import (
     SplitSummary,
     Verdict,
 )
-from finetune_advisor.store import Lock
+from finetune_advisor.store import Lock, Stored
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "scikit-learn", "scipy", "numpy", "bm25s", "tiktoken")
 SHOWN_DISAGREEMENTS = 40
@@ -117,34 +118,40 @@ def disagreements(runs: Sequence[ArmRun], prepared: Prepared) -> tuple[Disagreem
     columns = [run.result.scores for run in runs]
     spread = [pvariance(scores) if len(scores) > 1 else 0.0 for scores in zip(*columns, strict=True)]
     ranked = sorted((at for at, value in enumerate(spread) if value > 0), key=lambda at: -spread[at])
-    answers = [_answers(run) for run in runs]
+    shown = sorted(ranked[:SHOWN_DISAGREEMENTS])
+    answers = [_answers(run, shown) for run in runs]
     return tuple(
         Disagreement(
             example_id=prepared.parts["test"][at].id,
             question=prepared.parts["test"][at].question,
             expected=prepared.parts["test"][at].answer,
-            answers=tuple(column[at] for column in answers),
+            answers=tuple(column[nth] for column in answers),
         )
-        for at in sorted(ranked[:SHOWN_DISAGREEMENTS])
+        for nth, at in enumerate(shown)
     )
 
 
-def _answers(run: ArmRun) -> list[ArmAnswer]:
-    scored = zip(run.attempt.answers("test"), run.attempt.scores("test"), strict=True)
-    return [
-        ArmAnswer(
-            arm=run.result.name,
-            text="" if isinstance(stored.outcome, Failure) else stored.outcome.text,
-            score=score.value,
-            format_ok=score.format_ok,
-            failure=stored.outcome.message if isinstance(stored.outcome, Failure) else "",
-            prompt=stored.request.messages,
-            passages=stored.request.passages,
-            prompt_tokens=stored.outcome.usage.prompt_tokens,
-            completion_tokens=stored.outcome.usage.completion_tokens,
-        )
-        for stored, score in scored
-    ]
+def _answers(run: ArmRun, places: Sequence[int]) -> list[ArmAnswer]:
+    """What an arm did with the test examples at these places; no others are read."""
+    attempt, result = run.attempt, run.result
+    names = [result.example_ids[at] for at in places]
+    stored = attempt.session.store.answers(attempt.key, "test", names)
+    return [_answer(result, at, stored[name]) for at, name in zip(places, names, strict=True)]
+
+
+def _answer(result: ArmResult, at: int, stored: Stored) -> ArmAnswer:
+    outcome = stored.outcome
+    return ArmAnswer(
+        arm=result.name,
+        text="" if isinstance(outcome, Failure) else outcome.text,
+        score=result.scores[at],
+        format_ok=result.forms[at],
+        failure=outcome.message if isinstance(outcome, Failure) else "",
+        prompt=stored.request.messages,
+        passages=stored.request.passages,
+        prompt_tokens=outcome.usage.prompt_tokens,
+        completion_tokens=outcome.usage.completion_tokens,
+    )
 
 
 def _summary(prepared: Prepared, lock: Lock) -> SplitSummary:

@@ -12,13 +12,14 @@ import json
 import re
 import tomllib
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Literal, cast, get_args
 
-from finetune_advisor.experiment.arms import ArmRun, Session, ask
+from finetune_advisor.experiment.arms import ArmRun
+from finetune_advisor.experiment.session import Need, Session, ahead, ask
 from finetune_advisor.models import Model
 from finetune_advisor.records import Message, Part, Reply, Request, SideEffect
 from finetune_advisor.statistics import compare
@@ -126,32 +127,45 @@ def measure(session: Session, runs: Sequence[ArmRun]) -> tuple[SideEffect, ...]:
         session: What the arms ran in.
         runs: The finished arms; untuned ones do not matter.
     """
-    return tuple(effect for run in runs if run.result.tuned for effect in _of_arm(session, run))
+    tuned = [(run.attempt.plan.model, run) for run in runs if run.result.tuned]
+    needs = [(base, run.result.name, _needs(session, run, base)) for base, run in tuned if base is not None]
+    session.crew.carry_out([(base, ahead(pair)) for base, _, pair in needs], session.progress)
+    return tuple(effect for _, name, pair in needs for effect in _of_arm(name, *pair))
 
 
-def _of_arm(session: Session, run: ArmRun) -> list[SideEffect]:
-    base, name = run.attempt.plan.model, run.result.name
-    if base is None:
-        return []
-    before = _answers(session, _base_key(base), lambda: base, f"{base.name}: everyday prompts")
-    after = _answers(session, run.attempt.key, lambda: run.attempt.fitted.model, f"{name}: everyday prompts")
+def _of_arm(name: str, base: Need, tuned: Need) -> list[SideEffect]:
+    before, after = _answers(base), _answers(tuned)
     return [_effect(name, ability, before, after) for ability in get_args(Ability)] if before and after else []
 
 
-def _base_key(model: Model) -> str:
-    described = json.dumps(dict(model.describe()), sort_keys=True, ensure_ascii=False, default=str)
+def _needs(session: Session, run: ArmRun, base: Model) -> tuple[Need, Need]:
+    """The answers of the base and of the tuned model."""
+    attempt, requests = run.attempt, [_request(prompt) for prompt in prompts()]
+    before = Need(
+        session=session,
+        key=_base_key(session, base),
+        part=PART,
+        what=f"{base.name}: everyday prompts",
+        ids=[request.example_id for request in requests],
+        model=lambda: base,
+        requests=lambda: requests,
+    )
+    what, model = f"{run.result.name}: everyday prompts", lambda: attempt.fitted.model
+    return before, replace(before, key=attempt.key, what=what, model=model, attempt=attempt)
+
+
+def _base_key(session: Session, model: Model) -> str:
+    described = json.dumps(dict(session.crew.describe(model)), sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(f"everyday {described}".encode()).hexdigest()[:16]
 
 
-def _answers(session: Session, key: str, model: Callable[[], Model], what: str) -> Mapping[str, Stored]:
+def _answers(need: Need) -> Mapping[str, Stored]:
     """The stored answers; missing ones are asked, and none are given where they may not be."""
-    stored = session.store.answers(key, PART)
-    missing = any(prompt.id not in stored for prompt in prompts())
-    if missing and not session.ask:
+    if not need.met and not need.session.ask:
         return {}
-    if missing:
-        ask(session, key, PART, model(), [_request(prompt) for prompt in prompts()], what)
-    return session.store.answers(key, PART)
+    if not need.met:
+        ask(need)
+    return need.session.store.answers(need.key, PART)
 
 
 def _request(prompt: Prompt) -> Request:

@@ -52,7 +52,7 @@ class EmbeddedModel(LocalModel):
         name: str = "SmolLM2-135M-Instruct",
         dtype: str = "auto",
         device: str = "auto",
-        batch_size: int = 32,
+        batch_size: int = 128,
         batch_tokens: int = 16384,
     ) -> None:
         super().__init__(self.ID, name, dtype, device, batch_size, batch_tokens)

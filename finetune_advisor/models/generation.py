@@ -1,9 +1,9 @@
-"""Greedy generation for a batch of prompts, with their common beginning computed once.
+"""Greedy generation for a batch of prompts, in which what prompts have in common is computed once.
 
-Prompts are read in pieces of like length, so that little padding is computed, and written to together. Rows are padded
-on the left, between the common beginning and the rest of each prompt, and before the beginning where another piece is
-longer. What a batch gives depends on the batch alone: common beginning and pieces are decided from its own prompts, and
-what is remembered of earlier batches is only the computation for exactly the same tokens.
+A model that lets transformers choose how it attends reads the prompts as a tree of segments, without padding, and
+writes to all of them together (see `attention`). Any other model is left to transformers' own `generate`. What a batch
+gives depends on the batch alone: the tree is made from its own prompts, and what is remembered of earlier batches is
+only the computation for exactly the same tokens.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import inspect
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from typing import Any
 
 from finetune_advisor.errors import require
-from finetune_advisor.models.hardware import Cache, Module, Tensor
+from finetune_advisor.models.attention import Reading, State, Unsupported, Work, Writing, attending
+from finetune_advisor.models.hardware import Module, Tensor
+from finetune_advisor.models.prefixes import Segment, packs, tree
 
-PREFIX_STEP = 16
-"""A common beginning is used from this many tokens on, in multiples of it."""
+BEGINNINGS_KEPT = 2
+"""How many beginnings that all prompts of a batch had in common are remembered."""
 
-PREFIXES_KEPT = 2
+READ_TOGETHER = {"cpu": 4096, "cuda": 65536}
+"""The most tokens that are read at once."""
 
-PIECE_TOKENS = {"cpu": 4096, "cuda": 65536}
-"""The most tokens that are read at once. Two cores read 16 x 230 tokens 10 to 20% faster than 32 x 230."""
-
-PADDING_TOKENS = {"cpu": 128, "cuda": 4096}
-"""The most padding in a piece; computing more of it takes longer than one more pass over the weights."""
+FEWER = 0.75
+"""Where no more than this share of the rows goes on, the others are dropped; dropping copies those that stay."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +48,32 @@ class Generated:
 
 
 @dataclass(kw_only=True)
-class _Rows:
-    """The live rows of a batch. `indices` says which prompt each row belongs to."""
+class _Answers:
+    """What has been written so far, prompt by prompt."""
 
-    indices: list[int]
-    cache: Cache
-    mask: Tensor
-    positions: Tensor
-    logits: Tensor
+    limits: Sequence[int]
+    stops: frozenset[int]
+    tokens: list[list[int]] = field(init=False)
+    ended: list[bool] = field(init=False)
 
-    def keep(self, rows: list[int]) -> None:
-        chosen = require("torch", extra="local").tensor(rows, device=self.mask.device)
-        self.indices = [self.indices[row] for row in rows]
-        self.cache.batch_select_indices(chosen)
-        self.mask, self.positions, self.logits = self.mask[chosen], self.positions[chosen], self.logits[chosen]
+    def __post_init__(self) -> None:
+        self.tokens = [[] for _ in self.limits]
+        self.ended = [False] * len(self.limits)
+
+    def take(self, chosen: Sequence[int], prompts: Sequence[int]) -> list[int]:
+        """Note a token for each of these prompts; the rows that go on. A finished row may run on unheard."""
+        going: list[int] = []
+        for row, (token, prompt) in enumerate(zip(chosen, prompts, strict=True)):
+            answer = self.tokens[prompt]
+            if self.ended[prompt] or len(answer) >= self.limits[prompt]:
+                continue
+            if token in self.stops:
+                self.ended[prompt] = True
+                continue
+            answer.append(token)
+            if len(answer) < self.limits[prompt]:
+                going.append(row)
+        return going
 
 
 class GreedyGenerator:
@@ -76,8 +88,8 @@ class GreedyGenerator:
         self.config = model.config
         self.device = model.device
         self.stops = frozenset(stops)
-        self._takes = accepted(model)
-        self._prefixes: OrderedDict[tuple[str, tuple[int, ...]], Cache] = OrderedDict()
+        self._shares: bool | None = None
+        self._beginnings: OrderedDict[tuple[str, tuple[int, ...]], State] = OrderedDict()
 
     def generate(
         self, model: Module, prompts: Sequence[list[int]], limits: Sequence[int], variant: str
@@ -90,132 +102,164 @@ class GreedyGenerator:
             limits: The most tokens that each answer may have.
             variant: Which weights `model` stands for; computations are remembered for the same weights only.
         """
-        started = time.perf_counter()
-        shared = shared_length(prompts) if self._can_join else 0
-        known = (variant, tuple(prompts[0][:shared])) in self._prefixes
-        with require("torch", extra="local").inference_mode():
-            rows = self._prefill(model, prompts, shared, variant)
-            between = self._now(rows.logits)
-            answers, ended = self._decode(model, rows, limits)
-        writing = time.perf_counter() - between
-        cached = [shared if known or place else 0 for place in range(len(prompts))]
-        return accounted(prompts, cached, answers, ended, between - started, writing)
+        if self._shares is None:
+            self._shares = can_share(model)
+        torch = require("torch", extra="local")
+        answers = _Answers(limits=limits, stops=self.stops)
+        with torch.inference_mode():
+            if not self._shares:
+                return generated_plainly(model, prompts, answers)
+            with attending(base_of(model)):
+                return self._generate(model, prompts, answers, variant)
 
     def forget(self) -> None:
         """Give back the memory of remembered beginnings."""
-        self._prefixes.clear()
+        self._beginnings.clear()
 
-    def _now(self, logits: Tensor) -> float:
-        logits[:1, :1].tolist()  # waits for a device that works asynchronously
-        return time.perf_counter()
+    def _generate(
+        self, model: Module, prompts: Sequence[list[int]], answers: _Answers, variant: str
+    ) -> list[Generated]:
+        started = time.perf_counter()
+        segments = tree(prompts)
+        states: dict[int, State] = {}
+        known = self._begin(model, segments, states, variant)
+        leaves = [place for place, segment in enumerate(segments) if segment.leaf]
+        first = self._read(model, segments, states)
+        rows = [segments[leaf].prompts[0] for leaf in leaves]
+        going = answers.take(first, rows)
+        between = time.perf_counter()
+        if going:
+            steps = max(answers.limits) - 1
+            work = Writing(segments, [leaves[row] for row in going], states, steps)
+            lengths = [segments[leaves[row]].end for row in going]
+            self._write(model, work, answers, [rows[row] for row in going], lengths, [first[row] for row in going])
+        writing = time.perf_counter() - between
+        return accounted(prompts, cached(segments, known), answers.tokens, answers.ended, between - started, writing)
 
-    @cached_property
-    def _can_join(self) -> bool:
-        """Whether gaps before and between tokens are harmless: not with sliding windows or recurrent states."""
-        cache = require("transformers", extra="local").DynamicCache(config=self.config)
-        plain = require("transformers.cache_utils", extra="local").DynamicLayer
-        return "position_ids" in self._takes and all(type(layer) is plain for layer in cache.layers)
+    def _begin(self, model: Module, segments: Sequence[Segment], states: dict[int, State], variant: str) -> bool:
+        """Read or recall what all prompts begin with; whether it was known."""
+        first = segments[0]
+        if first.leaf or len(first.prompts) < sum(segment.leaf for segment in segments):
+            return False
+        key = (variant, first.tokens)
+        known = key in self._beginnings
+        if not known:
+            forward(model, segments, [0], Reading(segments, [0], states), self.device)
+            self._beginnings[key] = states[0]
+        states[0] = self._beginnings[key]
+        self._beginnings.move_to_end(key)
+        while len(self._beginnings) > BEGINNINGS_KEPT:
+            self._beginnings.popitem(last=False)
+        return known
 
-    def _prefix(self, model: Module, tokens: list[int], variant: str) -> Cache:
-        key = (variant, tuple(tokens))
-        if key not in self._prefixes:
-            cache = require("transformers", extra="local").DynamicCache(config=self.config)
-            ids = require("torch", extra="local").tensor([tokens], device=self.device)
-            self._forward(model, ids, None, None, cache)
-            self._prefixes[key] = cache
-        self._prefixes.move_to_end(key)
-        while len(self._prefixes) > PREFIXES_KEPT:
-            self._prefixes.popitem(last=False)
-        return self._prefixes[key]
+    def _read(self, model: Module, segments: Sequence[Segment], states: dict[int, State]) -> list[int]:
+        """Read all segments; the token that follows each leaf."""
+        kind = self.device.type if self.device.type in READ_TOGETHER else "cpu"
+        chosen: list[int] = []
+        rest = range(len(states), len(segments))
+        for pack in packs([segments[place] for place in rest], READ_TOGETHER[kind]):
+            places = [rest[place] for place in pack]
+            logits = forward(model, segments, places, Reading(segments, places, states), self.device)
+            chosen += logits.argmax(dim=-1).tolist()
+        return chosen
 
-    def _prefill(self, model: Module, prompts: Sequence[list[int]], shared: int, variant: str) -> _Rows:
-        kind = self.device.type if self.device.type in PIECE_TOKENS else "cpu"
-        lengths = [len(prompt) - shared for prompt in prompts]
-        whole = [list(range(len(prompts)))]
-        parts = pieces(lengths, PIECE_TOKENS[kind], PADDING_TOKENS[kind]) if self._can_join else whole
-        return self._joined([self._read(model, prompts, part, shared, variant) for part in parts])
-
-    def _read(self, model: Module, prompts: Sequence[list[int]], part: list[int], shared: int, variant: str) -> _Rows:
-        torch = require("torch", extra="local")
-        cache = require("transformers", extra="local").DynamicCache(config=self.config)
-        if shared:
-            spread(self._prefix(model, prompts[0][:shared], variant), cache, len(part))
-        ids, own = (each.to(self.device) for each in left_padded([prompts[place][shared:] for place in part]))
-        positions = (own.cumsum(dim=1) - 1).clamp(min=0) + shared
-        mask = torch.cat([own.new_ones((len(part), shared)), own], dim=1)
-        logits = self._forward(model, ids, mask, positions, cache)
-        return _Rows(indices=part, cache=cache, mask=mask, positions=positions[:, -1:] + 1, logits=logits)
-
-    def _joined(self, parts: list[_Rows]) -> _Rows:
-        """The rows of all pieces, the shorter ones padded on the left."""
-        if len(parts) == 1:
-            return parts[0]
-        torch = require("torch", extra="local")
-        longest = max(part.mask.shape[1] for part in parts)
-        gaps = [longest - part.mask.shape[1] for part in parts]
-        pad = torch.nn.functional.pad
-        whole = require("transformers", extra="local").DynamicCache(config=self.config)
-        for layer, target in enumerate(whole.layers):
-            pairs = [(part.cache.layers[layer], gap) for part, gap in zip(parts, gaps, strict=True)]
-            keys = torch.cat([pad(of.keys, (0, 0, gap, 0)) for of, gap in pairs])
-            target.update(keys, torch.cat([pad(of.values, (0, 0, gap, 0)) for of, gap in pairs]))
-            for of, _ in pairs:
-                of.reset()
-        return _Rows(
-            indices=[place for part in parts for place in part.indices],
-            cache=whole,
-            mask=torch.cat([pad(part.mask, (gap, 0)) for part, gap in zip(parts, gaps, strict=True)]),
-            positions=torch.cat([part.positions for part in parts]),
-            logits=torch.cat([part.logits for part in parts]),
-        )
-
-    def _decode(self, model: Module, rows: _Rows, limits: Sequence[int]) -> tuple[list[list[int]], list[bool]]:
-        answers: list[list[int]] = [[] for _ in limits]
-        ended = [False] * len(limits)
-        while True:
-            chosen = rows.logits.argmax(dim=-1).tolist()
-            going = self._take(chosen, rows.indices, answers, ended, limits)
-            if not going:
-                return answers, ended
-            if 2 * len(going) <= len(chosen):
-                rows.keep(going)
-                chosen = [chosen[row] for row in going]
-            self._advance(model, rows, chosen)
-
-    def _take(
+    def _write(
         self,
+        model: Module,
+        work: Writing,
+        answers: _Answers,
+        rows: list[int],
+        lengths: Sequence[int],
         chosen: list[int],
-        indices: list[int],
-        answers: list[list[int]],
-        ended: list[bool],
-        limits: Sequence[int],
-    ) -> list[int]:
-        """Note the chosen tokens of unfinished answers; the rows that go on. A finished row runs on unheard."""
-        going: list[int] = []
-        for row, (token, index) in enumerate(zip(chosen, indices, strict=True)):
-            answer = answers[index]
-            if ended[index] or len(answer) >= limits[index]:
-                continue
-            if token in self.stops:
-                ended[index] = True
-                continue
-            answer.append(token)
-            if len(answer) < limits[index]:
-                going.append(row)
-        return going
-
-    def _advance(self, model: Module, rows: _Rows, chosen: list[int]) -> None:
+    ) -> None:
         torch = require("torch", extra="local")
-        ids = torch.tensor(chosen, device=self.device)[:, None]
-        rows.mask = torch.cat([rows.mask, rows.mask.new_ones((len(chosen), 1))], dim=1)
-        rows.logits = self._forward(model, ids, rows.mask, rows.positions, rows.cache)
-        rows.positions = rows.positions + 1
+        positions = torch.tensor(lengths, device=self.device)[:, None]
+        going = list(range(len(rows)))
+        while going:
+            if len(going) <= FEWER * len(rows):
+                kept = torch.tensor(going, device=self.device)
+                work.keep(kept)
+                positions = positions[kept]
+                rows, chosen = [rows[row] for row in going], [chosen[row] for row in going]
+            ids = torch.tensor(chosen, device=self.device)[:, None]
+            logits = called(model, ids, positions, work, logits_to_keep=1)
+            chosen = logits[:, -1].argmax(dim=-1).tolist()
+            positions = positions + 1
+            going = answers.take(chosen, rows)
 
-    def _forward(self, model: Module, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
-        """Logits of the last position."""
-        wanted = {"attention_mask": mask, "position_ids": positions, "logits_to_keep": last_positions(ids, 1)}
-        given = {name: value for name, value in wanted.items() if name in self._takes and value is not None}
-        return model(input_ids=ids, past_key_values=cache, use_cache=True, **given).logits[:, -1]
+
+def forward(model: Module, segments: Sequence[Segment], places: Sequence[int], work: Work, device: Any) -> Tensor:
+    """Read segments in one row; the logits after each leaf, shape (leaves, vocabulary)."""
+    torch = require("torch", extra="local")
+    read = [segments[place] for place in places]
+    ids = torch.tensor([[token for segment in read for token in segment.tokens]], device=device)
+    positions = [[place for segment in read for place in range(segment.start, segment.end)]]
+    ends: list[int] = []
+    total = 0
+    for segment in read:
+        total += len(segment.tokens)
+        ends += [total - 1] * segment.leaf
+    kept = torch.tensor(ends or [total - 1], device=device)
+    return called(model, ids, torch.tensor(positions, device=device), work, logits_to_keep=kept)[0, : len(ends)]
+
+
+def called(model: Module, ids: Tensor, positions: Tensor, work: Work, logits_to_keep: Any) -> Tensor:
+    """Logits of a forward pass that attends by `work`."""
+    given = {"position_ids": positions, "logits_to_keep": logits_to_keep, "work": work}
+    return model(input_ids=ids, use_cache=False, **given).logits
+
+
+def base_of(model: Module) -> Module:
+    """The model below an adapter."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def can_share(model: Module) -> bool:
+    """Whether reading a tree of segments gives what reading prompts whole gives, tried on two short prompts.
+
+    Not so with sliding windows, recurrent states, or attention of the model's own making.
+    """
+    torch = require("torch", extra="local")
+    cache = require("transformers", extra="local").DynamicCache(config=model.config)
+    plain = require("transformers.cache_utils", extra="local").DynamicLayer
+    if not all(type(layer) is plain for layer in cache.layers):
+        return False
+    most = model.config.get_text_config().vocab_size
+    prompts = [[(7 * place + 3) % most for place in range(length)] for length in (12, 9)]
+    prompts[1][8] = (prompts[1][8] + 1) % most
+    segments, states = tree(prompts, least=4), dict[int, State]()
+    try:
+        with torch.inference_mode():
+            whole = torch.cat([model(input_ids=torch.tensor([p], device=model.device)).logits[:, -1] for p in prompts])
+            with attending(base_of(model)):
+                places = range(len(segments))
+                found = forward(model, segments, places, Reading(segments, places, states), model.device)
+    except (Unsupported, TypeError, ValueError, AttributeError):
+        return False
+    order = [segment.prompts[0] for segment in segments if segment.leaf]
+    whole = whole[torch.tensor(order, device=whole.device)].float()
+    # Rounding in 16 bits is about a hundredth; a mask or a position that is wrong is far off.
+    return bool((found.float() - whole).norm() <= 0.05 * whole.norm())
+
+
+def generated_plainly(model: Module, prompts: Sequence[list[int]], answers: _Answers) -> list[Generated]:
+    """Answers by transformers' own `generate`."""
+    ids, mask = (each.to(model.device) for each in left_padded(prompts))
+    times = [time.perf_counter()]
+
+    def note(*_: Any, **rest: Any) -> Tensor:
+        times.append(time.perf_counter())
+        return ids.new_zeros(len(prompts), dtype=require("torch", extra="local").bool)
+
+    rules = {"max_new_tokens": max(answers.limits), "do_sample": False, "eos_token_id": sorted(answers.stops)}
+    made = model.generate(
+        input_ids=ids, attention_mask=mask, pad_token_id=min(answers.stops), stopping_criteria=[note], **rules
+    )
+    for prompt, tokens in enumerate(made[:, ids.shape[1] :].tolist()):
+        for token in tokens:
+            answers.take([token], [prompt])
+    reading, writing = times[1] - times[0], time.perf_counter() - times[1]
+    return accounted(prompts, [0] * len(prompts), answers.tokens, answers.ended, reading, writing)
 
 
 def accepted(model: Module) -> frozenset[str]:
@@ -233,37 +277,13 @@ def last_positions(ids: Tensor, count: int) -> Tensor:
     return require("torch", extra="local").arange(length - count, length, device=ids.device)
 
 
-def shared_length(prompts: Sequence[list[int]]) -> int:
-    """How many tokens all prompts begin with, in whole steps, leaving at least one token of each prompt.
-
-    One prompt alone shares nothing.
-    """
-    if len(prompts) < 2:
-        return 0
-    first, last = min(prompts), max(prompts)
-    most = min(len(prompt) for prompt in prompts) - 1
-    same = next((i for i in range(most) if first[i] != last[i]), most)
-    return same // PREFIX_STEP * PREFIX_STEP
-
-
-def pieces(lengths: Sequence[int], most: int, padding: int) -> list[list[int]]:
-    """Which prompts are read together: of like length, the longest first.
-
-    Args:
-        lengths: Tokens of each prompt, without the common beginning.
-        most: The most tokens of a piece, padding included; a longer prompt is a piece by itself.
-        padding: The most padding of a piece.
-    """
-    made: list[list[int]] = []
-    longest = wasted = 0
-    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
-        wasted += longest - lengths[place]
-        if made and (len(made[-1]) + 1) * longest <= most and wasted <= padding:
-            made[-1].append(place)
-        else:
-            made.append([place])
-            longest, wasted = lengths[place], 0
-    return made
+def cached(segments: Sequence[Segment], known: bool) -> list[int]:
+    """How many tokens of each prompt were computed for another; `known`: the first segment by an earlier batch."""
+    found = [0] * sum(segment.leaf for segment in segments)
+    for place, segment in enumerate(segments):
+        for prompt in segment.prompts[0 if known and place == 0 else 1 :]:
+            found[prompt] += len(segment.tokens)
+    return found
 
 
 def accounted(
@@ -304,9 +324,3 @@ def left_padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     ids = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     return torch.tensor(ids), torch.tensor(mask)
-
-
-def spread(source: Cache, target: Cache, rows: int) -> None:
-    """Put the one row of a cache into every row of an empty one."""
-    for of, to in zip(source.layers, target.layers, strict=True):
-        to.update(of.keys.expand(rows, -1, -1, -1), of.values.expand(rows, -1, -1, -1))

@@ -15,6 +15,7 @@ from typing import ClassVar
 from finetune_advisor.datasets import tool_calls
 from finetune_advisor.errors import BadInput, require
 from finetune_advisor.models.generation import Generated
+from finetune_advisor.models.prefixes import grouped
 from finetune_advisor.models.weights import Weights
 from finetune_advisor.models.wheels import sha256_of
 from finetune_advisor.records import Batch, Failure, Message, Reply, Request, Settings, Usage
@@ -29,7 +30,7 @@ class LocalModel:
         dtype: "bfloat16", "float16", "float32", or "auto" for what the hardware is fast in.
         device: "cpu", "cuda", "cuda:1", or "auto".
         batch_size: The most prompts that are answered together.
-        batch_tokens: The most prompt tokens of a batch, padding included.
+        batch_tokens: The most tokens of a batch, answers included; what prompts begin with alike counts once.
     """
 
     simulated: ClassVar[bool] = False
@@ -41,7 +42,7 @@ class LocalModel:
         name: str = "",
         dtype: str = "auto",
         device: str = "auto",
-        batch_size: int = 32,
+        batch_size: int = 128,
         batch_tokens: int = 16384,
     ) -> None:
         if not id.strip():
@@ -93,16 +94,10 @@ class LocalModel:
         return len(self._weights.chat.prompt(messages))
 
     def batches(self, requests: Sequence[Request]) -> list[Batch]:
-        """Requests of like length together, the longest first; the same for the same requests every time."""
-        lengths = [len(self._prompt(request)) + request.max_tokens for request in requests]
-        order = sorted(range(len(requests)), key=lambda place: -lengths[place])
-        groups: list[list[int]] = []
-        for place in order:
-            room = min(self._batch_size, self._batch_tokens // max(1, lengths[groups[-1][0]])) if groups else 0
-            if groups and len(groups[-1]) < room:
-                groups[-1].append(place)
-            else:
-                groups.append([place])
+        """Requests that begin alike together, in batches of like size; the same for the same requests every time."""
+        prompts = [self._prompt(request) for request in requests]
+        limits = [request.max_tokens for request in requests]
+        groups = grouped(prompts, limits, self._batch_size, self._batch_tokens)
         return [Batch(requests=tuple(requests[place] for place in group)) for group in groups]
 
     def answer(self, batch: Batch) -> list[Reply | Failure]:

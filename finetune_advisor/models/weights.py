@@ -102,7 +102,8 @@ class Weights:
                 )
             else:
                 self._adapted.load_adapter(str(folder), adapter_name=name, autocast_adapter_dtype=False)
-        self._adapted.to(self.device, self.dtype).eval()
+        # To the device only: a number format would be given to the base's float32 position frequencies too.
+        self._adapted.to(self.device).eval()
         self._adapters[folder] = name
 
 

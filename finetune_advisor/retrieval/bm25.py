@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,13 +22,27 @@ _UNSPACED = (
 
 _PICTURES = r"\u2600-\u27bf\U0001f000-\U0001faff"
 
+_PLAIN = re.compile(r"[^\W_]+")
+_FAR = r"\U00010000-\U0010ffff"
+
+
+@lru_cache(maxsize=2)
+def _marks(start: int, stop: int) -> str:
+    # A regular expression's words leave them out, which would cut Hindi, Thai and vowelled Arabic words into pieces.
+    return "".join(c for c in map(chr, range(start, stop)) if unicodedata.category(c).startswith("M"))
+
+
+@lru_cache(maxsize=1)
+def _special() -> re.Pattern[str]:
+    """What the plain pattern could get wrong."""
+    return re.compile(f"[{_UNSPACED}{_PICTURES}{_marks(0x300, 0x10000)}{_FAR}]")
+
 
 @lru_cache(maxsize=1)
 def _pattern() -> re.Pattern[str]:
-    # \w leaves out combining marks, which would cut Hindi, Thai and vowelled Arabic words into pieces.
-    marks = "".join(c for c in map(chr, range(0x300, 0x20000)) if unicodedata.category(c).startswith("M"))
-    spaced = rf"(?:[^\W_{_UNSPACED}]|(?![{_UNSPACED}])[{marks}])+"
-    return re.compile(rf"([{_UNSPACED}]+)|{spaced}|[{_PICTURES}]")
+    # Far characters in a class are tried one by one, for each character of the text; the look-ahead spares most of it.
+    marks = rf"(?![{_UNSPACED}])[{_marks(0x300, 0x10000)}]|(?=[{_FAR}])[{_marks(0x10000, 0x20000)}]"
+    return re.compile(rf"([{_UNSPACED}]+)|(?:[^\W_{_UNSPACED}]|{marks})+|[{_PICTURES}]")
 
 
 def words(text: str) -> list[str]:
@@ -35,8 +51,11 @@ def words(text: str) -> list[str]:
     Words are runs of letters, digits and marks, in compatible and case-folded form. Scripts without spaces
     give pairs of characters, as Lucene's CJK analyser does; every emoji is a word. There is no stemming.
     """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    if folded.isascii() or not _special().search(folded):
+        return _PLAIN.findall(folded)  # The same words, in a fraction of the time.
     found: list[str] = []
-    for match in _pattern().finditer(unicodedata.normalize("NFKC", text).casefold()):
+    for match in _pattern().finditer(folded):
         found += _pairs(match[0]) if match[1] else [match[0]]
     return found
 
@@ -61,11 +80,13 @@ class BM25:
 
     def index(self, texts: Sequence[str]) -> BM25Index:
         """Index the texts; an empty sequence is allowed and finds nothing."""
-        tokens = [words(text) for text in texts]
-        if not any(tokens):
+        ids: defaultdict[str, int] = defaultdict()
+        ids.default_factory = ids.__len__
+        tokens = [[ids[word] for word in words(text)] for text in texts]
+        if not ids:
             return BM25Index(scorer=None)
         scorer = require("bm25s", extra="all").BM25(k1=self.k1, b=self.b)
-        scorer.index(tokens, show_progress=False)
+        scorer.index((tokens, dict(ids)), show_progress=False)
         return BM25Index(scorer=scorer)
 
 
@@ -85,6 +106,20 @@ class BM25Index:
     def _best(self, tokens: list[str], depth: int) -> list[int]:
         if self.scorer is None or not tokens:
             return []
-        scores = self.scorer.get_scores(tokens)
-        order = (-scores).argsort(kind="stable")[:depth]
-        return [int(position) for position in order if scores[position] > 0]
+        return highest(self.scorer.get_scores(tokens), depth, above=0.0)
+
+
+def highest(scores: Any, depth: int, above: float = -math.inf) -> list[int]:
+    """Positions of the highest scores, highest first, ties by position.
+
+    Args:
+        scores: A one-dimensional array.
+        depth: How many positions at most, 1 or more.
+        above: Only scores above this count.
+    """
+    numpy = require("numpy", extra="all")
+    # At least `depth` scores reach the `depth`th highest of the peaks, so only what reaches it has to be sorted.
+    peaks = numpy.maximum.reduceat(scores, numpy.arange(0, len(scores), max(1, len(scores) // (8 * depth))))
+    floor = numpy.partition(peaks, -depth)[-depth] if len(peaks) > depth else -math.inf
+    near = numpy.flatnonzero((scores >= floor) & (scores > above))
+    return near[(-scores[near]).argsort(kind="stable")[:depth]].tolist()

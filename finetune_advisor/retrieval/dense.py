@@ -11,11 +11,15 @@ from typing import Any
 from finetune_advisor.errors import Missing, require
 from finetune_advisor.models import embedded
 from finetune_advisor.records import Progress, no_progress
+from finetune_advisor.retrieval.bm25 import highest
 
 MAX_TOKENS = 256
 """What MiniLM was trained for; the rest of a longer text is not read."""
 
 _BATCH = 32
+_CLOSENESSES = 2**24
+"""Computed at a time, lest many queries over many texts fill the memory."""
+
 _vectors: dict[tuple[str, bytes], Any] = {}
 
 
@@ -108,9 +112,8 @@ class DenseIndex:
         """For each query, the positions of the nearest texts, nearest first; always `depth` where there are as many."""
         if self.vectors is None:
             return [[] for _ in queries]
-        return [self._nearest(vector, depth) for vector in embed(queries, encoder=self.encoder)]
-
-    def _nearest(self, vector: Any, depth: int) -> list[int]:
+        asked = embed(queries, encoder=self.encoder)
+        step = max(1, _CLOSENESSES // len(self.vectors))
+        parts = (asked[start : start + step] @ self.vectors.T for start in range(0, len(asked), step))
         # Padding moves an embedding in its seventh digit; rounding keeps equal texts equal, so position decides.
-        closeness = (self.vectors @ vector).round(5)
-        return [int(position) for position in (-closeness).argsort(kind="stable")[:depth]]
+        return [highest(row.round(5), depth) for part in parts for row in part]

@@ -49,4 +49,4 @@ def fuse(rankings: Sequence[Sequence[int]], k: int = 60) -> list[int]:
     for ranking in rankings:
         for rank, position in enumerate(ranking, start=1):
             scores[position] = scores.get(position, 0.0) + 1 / (k + rank)
-    return sorted(scores, key=lambda position: (-scores[position], position))
+    return sorted(sorted(scores), key=scores.__getitem__, reverse=True)

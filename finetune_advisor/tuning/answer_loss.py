@@ -2,22 +2,30 @@
 
 TRL's own loss projects every position onto the vocabulary on the CPU, prompts included, and so spends up to half
 of a step on tokens that carry no loss. Padded on the left, all answers of a batch end at the same place, and the
-model's own `logits_to_keep` leaves the prompts out.
+model's own `logits_to_keep` leaves the prompts out. What all prompts of a batch begin with, such as a system message,
+is computed once for the batch on the CPU, where each token costs.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from finetune_advisor.errors import require
 from finetune_advisor.models.generation import accepted, last_positions, left_padded
-from finetune_advisor.models.hardware import Module, Tensor
+from finetune_advisor.models.hardware import Cache, Module, Tensor
 from finetune_advisor.tuning.pairs import NO_LOSS, Row
 
 KEEP_ACTIVATIONS_UP_TO = 1024
 """Tokens of a batch; for a longer one the CPU computes activations again, as CUDA always does, to save memory."""
+
+SHARED_FROM = 64
+"""Tokens that sharing has to save in a batch: a second pass through the layers costs about as much as 50."""
+
+CACHED = frozenset({"past_key_values", "position_ids"})
+"""Arguments of a model that can go on after a beginning."""
 
 
 def trainer_class() -> Any:
@@ -50,17 +58,76 @@ def answer_loss(model: Module, inputs: Mapping[str, Tensor], tokens: Tensor | No
         inputs: What `padded` gives.
         tokens: How many tokens to divide by; those of the batch where None.
     """
+    inputs = _shared(model.get_base_model(), inputs)
     labels = inputs["labels"]
     first = int((labels != NO_LOSS).any(dim=0).nonzero()[0])
     keep = labels.shape[1] - first + 1
     takes = accepted(model.get_base_model())
     wanted = {**inputs, "logits_to_keep": last_positions(labels, keep)}
     given = {name: value for name, value in wanted.items() if name in takes and name != "labels"}
-    logits = model(**given, use_cache=False).logits[:, -keep:-1]
+    logits = model(**given, use_cache="past_key_values" in given).logits[:, -keep:-1]
     loss = require("torch", extra="local").nn.functional.cross_entropy(
         logits.flatten(0, 1).float(), labels[:, first:].flatten(), ignore_index=NO_LOSS, reduction="sum"
     )
     return loss / ((labels != NO_LOSS).sum() if tokens is None else tokens)
+
+
+def _shared(base: Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The batch without what all its prompts begin with, which is computed once into `past_key_values`."""
+    rows, longest = inputs["input_ids"].shape
+    shared = _common_beginning(inputs) if _can_share(base) else 0
+    if shared * (rows - 1) < SHARED_FROM:
+        return inputs
+    torch = require("torch", extra="local")
+    gaps = longest - inputs["attention_mask"].sum(dim=1, keepdim=True)
+    # In a padded row a part of the beginning stands further to the right, and is hidden there.
+    own = (torch.arange(shared, longest) >= gaps + shared).to(inputs["attention_mask"].dtype)
+    whole = int(gaps.argmin())
+    return {
+        "input_ids": inputs["input_ids"][:, shared:],
+        "attention_mask": torch.cat([own.new_ones((rows, shared)), own], dim=1),
+        "position_ids": inputs["position_ids"][:, shared:],
+        "past_key_values": _computed(base, inputs["input_ids"][whole : whole + 1, :shared], rows),
+        "labels": inputs["labels"][:, shared:],
+    }
+
+
+def _computed(base: Module, ids: Tensor, rows: int) -> Cache:
+    """Keys and values of one row of tokens, for so many rows; gradients flow back through them."""
+    cache = require("transformers", extra="local").DynamicCache
+    once, spread = cache(config=base.config), cache(config=base.config)
+    base.base_model(input_ids=ids, past_key_values=once, use_cache=True)
+    for of, to in zip(once.layers, spread.layers, strict=True):
+        to.update(of.keys.expand(rows, -1, -1, -1), of.values.expand(rows, -1, -1, -1))
+    return spread
+
+
+def _common_beginning(inputs: Mapping[str, Tensor]) -> int:
+    """How many tokens all prompts begin with, leaving one of each."""
+    read = inputs["attention_mask"].bool() & (inputs["labels"] == NO_LOSS)
+    prompts = [ids[known].tolist() for ids, known in zip(inputs["input_ids"], read, strict=True)]
+    same = itertools.takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts, strict=False))
+    return max(0, min(sum(1 for _ in same), min(map(len, prompts)) - 1))
+
+
+def _can_share(base: Module) -> bool:
+    """Whether keys and values of a beginning serve all rows, with the same result but for rounding.
+
+    Computing activations again goes without a cache, and dropout is drawn anew for each row. Models with sliding
+    windows or recurrent states have layers of other kinds in their cache.
+    """
+    if base.device.type != "cpu" or base.is_activation_checkpointing or CACHED - accepted(base):
+        return False
+    cache = require("transformers", extra="local").DynamicCache(config=base.config)
+    plain = require("transformers.cache_utils", extra="local").DynamicLayer
+    return bool(cache.layers) and all(type(layer) is plain for layer in cache.layers) and not _drops_out(base)
+
+
+def _drops_out(base: Module) -> bool:
+    """Whether chance decides anything in this pass."""
+    dropout = require("torch", extra="local").nn.Dropout
+    inside = any(isinstance(module, dropout) and module.p > 0 for module in base.modules())
+    return base.training and (inside or getattr(base.config, "attention_dropout", 0.0) > 0)
 
 
 def _compute_loss(

@@ -82,7 +82,9 @@ def _entry(folder: Path) -> Entry:
     title, problem = _title(folder, settings.st_mtime_ns, settings.st_size)
     if problem:
         return Entry(**common, title=folder.name, state="broken", problem=problem)
-    decision = _decision(folder / "report" / RESULTS)
+    results = folder / "report" / RESULTS
+    judged = results.stat() if results.exists() else None
+    decision = _decision(results, judged.st_mtime_ns, judged.st_size) if judged else ""
     state: State = "finished" if decision else "started" if (folder / STORE).exists() else "new"
     return Entry(**common, title=title, state=state, decision=decision)
 
@@ -96,7 +98,9 @@ def _title(folder: Path, modified: int, size: int) -> tuple[str, str]:
         return "", error.message
 
 
-def _decision(results: Path) -> str:
+@lru_cache(maxsize=1024)
+def _decision(results: Path, modified: int, size: int) -> str:
+    """What a report decided; the results of a large case take a second to read, so an unchanged file is read once."""
     try:
         return str(json.loads(results.read_bytes())["verdict"]["decision"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
