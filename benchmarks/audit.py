@@ -174,7 +174,7 @@ def repeated(texts: Sequence[str], exact_up_to: int) -> set[int]:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         limits = gather.Limits(exact_up_to=exact_up_to, workers=1)
         gathered = gather.gather(shards.Source(path=file, name="", shape=None), 0, 64, limits)
-        first = repeats.first_of_each(near.groups(gathered)[0])
+        first = repeats.first_of_each(near.groups(gathered)[0].group)
     return {at for at, other in enumerate(first.tolist()) if at != other}
 
 

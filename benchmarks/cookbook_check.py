@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, cast
+from unittest.mock import patch
 
 from finetune_advisor.errors import require
 
@@ -102,13 +103,13 @@ def counter(library: str) -> Callable[[str], int]:
     if library == "quicktok":
         return lambda text: len(table.encode_ordinary(text))
     ranks = {table.decode_single_token_bytes(rank): rank for rank in range(100_256)}
-    public = require("tiktoken_ext.openai_public", extra="all")
 
     def load(*_: object, **__: object) -> dict[bytes, int]:
         return ranks
 
-    public.load_tiktoken_bpe = load  # the library's own pattern, without its download
-    encoding = require("tiktoken", extra="all").Encoding(**public.cl100k_base())
+    public = require("tiktoken_ext.openai_public", extra="all")
+    with patch.object(public, "load_tiktoken_bpe", load):  # the library's own pattern, without its download
+        encoding = require("tiktoken", extra="all").Encoding(**public.cl100k_base())
     return lambda text: len(encoding.encode(text))
 
 

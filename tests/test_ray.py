@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ approach = "classical"
 settings = { features = "tfidf" }
 [[arms]]
 approach = "tuned"
-settings = { epochs = 2, learning_rate = 0.01 }
+settings = { epochs = 1, learning_rate = [0.01, 0.02] }
 """
 CURVE = "[learning_curve]\nshares = [0.5, 1.0]\nseeds = 2\n"
 FAKES = "".join(
@@ -66,7 +67,7 @@ def tiny_case(folder: Path, model: Path) -> Path:
     """Sixty questions about the colours of fruit, for the two-layer model."""
     options = json.dumps(str(model))
     section = f'[[models]]\nname = "tiny"\nprovider = "huggingface"\noptions = {{ id = {options}, batch_size = 4 }}\n'
-    write_case(folder, model=section, arms=ARMS, extra=CURVE)
+    write_case(folder, model=section, arms=ARMS)
     rows = (
         {"role": "user", "content": f"{WORDS[i % 10]} {WORDS[i // 10]} {WORDS[i * 7 % 10]} the {FRUIT[i % 6]}"}
         for i in range(60)
@@ -108,25 +109,25 @@ def assert_same(one: Results, other: Results) -> None:
         assert one.learning_curve.points == other.learning_curve.points
 
 
-def workers() -> list[int]:
-    """The processes of the workers that this test has started."""
+def workers(doing: str = "") -> list[int]:
+    """The processes of the workers that this test has started, of those that do something where that is named."""
     psutil = require("psutil", extra="local")
     found: list[int] = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
-            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::Worker"):
+            if process.cmdline()[:1] and process.cmdline()[0].startswith(f"ray::Worker{doing}"):
                 found.append(process.pid)
     return found
 
 
-def killing_once(when: Callable[[str, int], bool]) -> tuple[Progress, list[int]]:
-    """A progress that kills a worker when something is told for the first time, and whom it has killed."""
+def killing_once(when: str, doing: str = "") -> tuple[Progress, list[int]]:
+    """A progress that kills one worker when something like that is told, and whom it has killed."""
     killed: list[int] = []
 
     def progress(what: str, done: int, total: int) -> None:
-        if not killed and when(what, done):
-            killed.append(workers()[0])
-            os.kill(killed[0], signal.SIGKILL)
+        if not killed and what.endswith(when) and (found := workers(doing)):
+            os.kill(found[0], signal.SIGKILL)
+            killed.append(found[0])
 
     return progress, killed
 
@@ -136,7 +137,7 @@ def test_a_worker_is_killed_while_it_trains_and_every_answer_is_that_of_one_mach
     model = build(tmp_path / "tiny")
     alone, spread = tiny_case(tmp_path / "alone", model), tiny_case(tmp_path / "spread", model)
     expected = run(alone)
-    progress, killed = killing_once(lambda what, done: what == "LoRA: training" and bool(workers()))
+    progress, killed = killing_once("LoRA: training", ".train")
     found = run(spread, "ray", progress)
     assert killed
     assert_same(expected, found)
@@ -154,9 +155,10 @@ def test_a_worker_is_killed_while_it_trains_and_every_answer_is_that_of_one_mach
 
 @pytest.mark.usefixtures("cluster")
 def test_more_models_than_workers_and_a_worker_killed_between_answers(tmp_path: Path) -> None:
-    alone, spread = (write_case(tmp_path / name, model=FAKES) for name in ("alone", "spread"))
+    alone, spread = (write_case(tmp_path / name, model=FAKES, extra=CURVE) for name in ("alone", "spread"))
     expected = run(alone)
-    progress, killed = killing_once(lambda what, done: what.endswith("test") and bool(workers()))
+    assert expected.learning_curve
+    progress, killed = killing_once(": test")
     assert_same(expected, run(spread, "ray", progress))
     assert killed
     assert answers(alone) == answers(spread)
@@ -249,7 +251,7 @@ def test_a_node_is_one_worker_or_one_for_each_gpu(devices: list[str], nodes: lis
 
 
 def test_a_cluster_without_cpus_is_refused() -> None:
-    ray = SimpleNamespace(nodes=lambda: [])
+    ray = SimpleNamespace(nodes=list)
     with pytest.raises(BadInput, match="has no CPU"):
         Pool(ray, {"m": section()})
 
@@ -266,3 +268,14 @@ def test_without_ray_the_command_to_install_it_is_told(tmp_path: Path, monkeypat
     with pytest.raises(Missing, match="needs ray") as missing, experiment.crew_on("ray", read):
         pass
     assert "finetune-advisor[ray]" in missing.value.hint
+
+
+def test_a_cluster_that_does_not_answer_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    read = case.read(write_case(tmp_path / "c", model=FAKES))
+    with pytest.raises(Missing, match=f"The Ray cluster {address} cannot be reached"), experiment.crew_on("ray", read):
+        pass

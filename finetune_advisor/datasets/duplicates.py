@@ -89,8 +89,8 @@ def ends(wording: AnyStr) -> AnyStr:
 
 def prompt_texts(examples: Sequence[Example]) -> list[str]:
     """What each example asks: its conversation, without a system message that other conversations share."""
-    talks = [joined_text(example, system=False) for example in examples]
-    systems = [joined_text(example, system=True) for example in examples]
+    talks = [_joined_text(example, system=False) for example in examples]
+    systems = [_joined_text(example, system=True) for example in examples]
     talks_under: defaultdict[str, set[str]] = defaultdict(set)
     for system, talk in zip(systems, talks, strict=True):
         talks_under[system].add(talk)
@@ -100,8 +100,7 @@ def prompt_texts(examples: Sequence[Example]) -> list[str]:
     ]
 
 
-def joined_text(example: Example, *, system: bool) -> str:
-    """The system messages of an example, or all others, one below the other."""
+def _joined_text(example: Example, *, system: bool) -> str:
     return "\n".join(m.content for m in example.messages if m.is_system is system)
 
 

@@ -40,8 +40,8 @@ class Talk(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 class Facts(NamedTuple):
     """Of one row: where its bytes are, digests of its parts, and its answer's length.
 
-    Equal digests stand for: `whole` and `prompt` the same to `chat.Seen`; `asked` the same question after
-    `duplicates.normalise`; `bare` the same without its digits; `label` the same short answer.
+    Equal digests stand for: `whole` and `prompt` the same to `chat.Seen`; `bare` the same question after
+    `duplicates.normalise` and without digits; `label` the same short answer.
     """
 
     start: int
@@ -49,11 +49,9 @@ class Facts(NamedTuple):
     line: int
     whole: int
     prompt: int
-    asked: int
     talk: int
     system: int
     bare: int
-    answer: int
     label: int
     length: int
     words: int
@@ -134,6 +132,33 @@ def content(example: Example) -> Content:
     return Content(said, _encode(said) if bare else prompt_key(example).encode(), example.answer, False, False)
 
 
+class Asked(NamedTuple):
+    """Digests by which a row is compared with its near duplicates; `numbers` is 0 where there are none that count.
+
+    `asked` is the conversation before the answer and `answer` the answer, both after `duplicates.normalise`.
+    """
+
+    wording: int
+    numbers: int
+    asked: int
+    answer: int
+
+
+def question(row: Content, *, alone: bool) -> str:
+    """What a row asks, normalised: its conversation, with the system message in front where it stands `alone`."""
+    talks = [message.content for message in row.said if message.role not in INSTRUCTIONS]
+    systems = [message.content for message in row.said if message.role in INSTRUCTIONS] if alone else []
+    return duplicates.normalise("\n".join([*systems, *talks]))
+
+
+def asked(row: Content, *, alone: bool) -> Asked:
+    """The digests of what a row asks and answers."""
+    wording, numbers = duplicates.worded(question(row, alone=alone))
+    lines = "\n".join(f"{message.role}: {duplicates.normalise(message.content)}" for message in row.said)
+    counted = digest(" ".join(numbers)) if numbers else 0
+    return Asked(digest(wording), counted, digest(lines), digest(duplicates.normalise(row.answer)))
+
+
 def bare(compared: str) -> bytes:
     """A normalised text without digits, so that numbers do not tell texts apart."""
     return compared.encode().translate(None, b"0123456789\0")
@@ -156,22 +181,18 @@ def facts(row: Content, at: tuple[int, int, int], words: int, flags: int) -> tup
     """
     of = hasher()
     squeezed = _lowered if row.blanks else duplicates.normalise
-    texts = [squeezed(message.content) for message in row.said]
-    asked = "\n".join([f"{message.role}: {text}" for message, text in zip(row.said, texts, strict=True)])
     talks = [message.content for message in row.said if message.role not in INSTRUCTIONS]
-    compared = " ".join([t for t, m in zip(texts, row.said, strict=True) if t and m.role not in INSTRUCTIONS])
-    system = "" if len(talks) == len(texts) else "\n".join([m.content for m in row.said if m.role in INSTRUCTIONS])
-    bared = bare(compared)
+    system = "" if len(talks) == len(row.said) else "\n".join([m.content for m in row.said if m.role in INSTRUCTIONS])
+    talk = "\n".join(talks)
+    bared = bare(squeezed(talk) if len(talks) == 1 else duplicates.normalise(talk))
     label = row.answer.strip()
     found = Facts(
         *at,
         of(row.key + row.answer.encode()),
         of(row.key),
-        of(asked.encode()),
-        of("\n".join(talks).encode()) if system else 0,
+        of(talk.encode()) if system else 0,
         of(system.encode()) if system else 0,
         of(bared),
-        of(squeezed(row.answer).encode()),
         of(label.encode()) if len(label) <= LONGEST_LABEL else 0,
         len(label),
         words,

@@ -39,13 +39,11 @@ def judge(gathered: Gathered, known: Any) -> Iterator[Finding]:
         known: Whether a repeat of each has been reported on reading.
     """
     task = Task(kind=_kind(gathered), metric="")
-    groups, how = near.groups(gathered)
-    table = gathered.table
-    labels = task.kind is TaskKind.CLASSIFICATION
-    repeated = repeats.repeats(groups, table["asked"], table["answer"], gathered.accepted, known, labels=labels)
+    grouped, how = near.groups(gathered)
+    repeated = repeats.repeats(*grouped, gathered.accepted, known, labels=task.kind is TaskKind.CLASSIFICATION)
     picked: list[_Pick] = []
     left: list[_More] = []
-    for part, code, rows, others in (*_repeats(repeated), *_answers(table), *_private(gathered.private)):
+    for part, code, rows, others in (*_repeats(repeated), *_answers(gathered.table), *_private(gathered.private)):
         most = audit.MOST_OF_A_CODE
         picked += [_Pick(part, row, code, other) for row, other in zip(rows[:most], others[:most], strict=True)]
         if len(rows) > most:

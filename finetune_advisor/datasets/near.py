@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from finetune_advisor.datasets import duplicates, repeats, shards, sketch
 from finetune_advisor.datasets.gather import Gathered
@@ -15,8 +15,16 @@ _ROWS_AT_ONCE, _PAIRS_AT_ONCE = 4_000, 1_000
 _MIXED = 0x9E3779B97F4A7C15
 
 
-def groups(gathered: Gathered) -> tuple[Any, tuple[Finding, ...]]:
-    """A number for each row, the same for exact and near duplicates, and what has to be said of how it was found."""
+class Grouped(NamedTuple):
+    """For each row a number, the same for near duplicates, and where there are any, digests of question and answer."""
+
+    group: Any
+    asked: Any
+    answer: Any
+
+
+def groups(gathered: Gathered) -> tuple[Grouped, tuple[Finding, ...]]:
+    """The groups of exact and near duplicates, and what has to be said of how they were found."""
     np = require("numpy", extra="all")
     alone = _alone(gathered.table)
     bare, sketches = _asked(gathered, alone)
@@ -30,8 +38,10 @@ def groups(gathered: Gathered) -> tuple[Any, tuple[Finding, ...]]:
         one, other = sketch.pairs(sketch.only(sketches, first[sketches.row] == sketches.row))
     again = np.flatnonzero(first != places)
     near = places if exact else np.unique(np.concatenate([one, other, again, first[again]]))
-    wording, numbers = bare.copy(), np.zeros_like(bare)
-    wording[near], numbers[near] = _worded(gathered, alone, near)
+    compared = np.zeros((len(bare), 4), dtype=np.uint64)
+    compared[:, 0] = bare
+    compared[near] = _compared_by(gathered, alone, near)
+    wording, numbers, asked, answer = compared.T
     same = repeats.first_of_each(wording)
     if exact:
         family = _compared(gathered, alone, same)
@@ -39,7 +49,7 @@ def groups(gathered: Gathered) -> tuple[Any, tuple[Finding, ...]]:
         one, other = np.concatenate([same[one], same[again]]), np.concatenate([same[other], same[first[again]]])
         family = _linked(gathered, alone, one, other)
     key = (family[same].astype(np.uint64) + np.uint64(1)) * np.uint64(_MIXED) ^ numbers
-    return key, () if exact else (_said(gathered, different),)
+    return Grouped(key, asked, answer), () if exact else (_said(gathered, different),)
 
 
 def _alone(table: Any) -> Any:
@@ -63,12 +73,11 @@ def _asked(gathered: Gathered, alone: Any) -> tuple[Any, sketch.Sketches]:
     return bare, sketch.join(sketches)
 
 
-def _worded(gathered: Gathered, alone: Any, rows: Any) -> tuple[Any, Any]:
-    """The digests of the wordings and of the numbers of some rows."""
+def _compared_by(gathered: Gathered, alone: Any, rows: Any) -> Any:
+    """A table of `facts.Asked` for some rows."""
     np = require("numpy", extra="all")
     works = [(gathered.source, _places(gathered.table, part, alone)) for part in _parts(rows)]
-    found = list(gathered.limits.each(shards.worded, works)) or [(rows[:0], rows[:0])]
-    return np.concatenate([wording for wording, _ in found]), np.concatenate([numbers for _, numbers in found])
+    return np.concatenate([np.zeros((0, 4), np.uint64), *gathered.limits.each(shards.asked, works)])
 
 
 def _compared(gathered: Gathered, alone: Any, same: Any) -> Any:

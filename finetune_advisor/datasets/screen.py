@@ -15,20 +15,24 @@ from typing import Any
 from finetune_advisor.datasets import privacy
 from finetune_advisor.errors import require
 
-_STARTS = (
+_SECRETS = (
     *(("secret_openai_key", b"sk-", 2), ("secret_slack_token", b"xox", 0), ("secret_jwt", b"eyJ", 2)),
     *(("secret_aws_key", b"AKIA", 1), ("secret_aws_key", b"ASIA", 2), ("secret_google_key", b"AIza", 2)),
     *(("secret_github_token", start, 3) for start in (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_")),
     *(("secret_github_token", b"github_pat_", 6), ("secret_huggingface_token", b"hf_", 2)),
+    ("secret_private_key", b"-----BEGIN", 0),
 )
-"""Words that secrets begin with, each with its code and the place of its rarest letter."""
-_NAMES = tuple(("secret_password", *name) for name in ((b"passw", 4), (b"pwd", 1), (b"secret", 2)))
-"""Words before a password, in small letters."""
-_PARTS = tuple(
-    ("secret_password", *part) for part in ((b"ikey", 1), (b"i key", 2), (b"i-key", 2), (b"i_key", 2), (b"token", 2))
+"""How secrets begin, each with its code and the place of its rarest letter."""
+_PASSWORDS = tuple(
+    ("secret_password", word, rarest)
+    for word, rarest in (
+        *((b"passw", 4), (b"pwd", 1), (b"secret", 2), (b"token", 2)),
+        *((b"ikey", 1), (b"i key", 2), (b"i-key", 2), (b"i_key", 2)),
+    )
 )
-"""The ends of such words."""
-_KEY = (("secret_private_key", b"-----BEGIN", 0),)
+"""Words, or their ends, that stand before a password, in small letters."""
+_WITHIN_WORDS = (b"-----BEGIN", b"token", b"ikey", b"i key", b"i-key", b"i_key")
+"""Those of them that need not be the beginning of a word."""
 _RARE = b"-_xXJKIzwWcCkK"
 _ENDS_OF_PHONE_WORDS = tuple(b"ne le el ll ax pp er no is".split())
 _BEYOND_16_BITS = "\U000104a0-\U0001e959\U0001fbf0-\U0001fbf9"
@@ -71,18 +75,14 @@ def _words(joined: bytes) -> Iterator[Hits]:
     chosen[list(_RARE)] = True
     places = np.flatnonzero(chosen.take(letters))
     places = places[(places >= _MARGIN // 2) & (places < len(letters) - _MARGIN // 2)]
-    for text, words, whole in (
-        (letters, _STARTS, True),
-        (letters, _KEY, False),
-        (small, _NAMES, True),
-        (small, _PARTS, False),
-    ):
-        found = {letter: places[text[places] == letter] for letter in {word[rarest] for _, word, rarest in words}}
+    for text, words in ((letters, _SECRETS), (small, _PASSWORDS)):
+        here = text[places]
+        found = {letter: places[here == letter] for letter in {word[rarest] for _, word, rarest in words}}
         for code, word, rarest in words:
             begins = found[word[rarest]] - rarest
             for at, letter in enumerate(word):
                 begins = begins[text[begins + at] == letter]
-            yield code, begins[~_word(text[begins - 1])] if whole else begins
+            yield code, begins if word in _WITHIN_WORDS else begins[~_word(text[begins - 1])]
 
 
 def _addresses(joined: bytes) -> Iterator[Hits]:

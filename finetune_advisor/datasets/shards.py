@@ -194,16 +194,18 @@ def examples(source: Source, places: Sequence[Place]) -> Iterator[Example]:
                 yield example
 
 
-def questions(source: Source, places: Sequence[Place]) -> Iterator[str]:
-    """What some usable rows ask, normalised."""
+def contents(source: Source, places: Sequence[Place]) -> Iterator[Content]:
+    """What stands at some places of a file."""
     with source.path.open("rb") as stream:
         for place in places:
             stream.seek(place.start)
-            row = source.content(stream.read(place.size), place.line)
-            texts = [message.content for message in row.said if message.role not in facts.INSTRUCTIONS]
-            if place.alone:
-                texts = [message.content for message in row.said if message.role in facts.INSTRUCTIONS] + texts
-            yield duplicates.normalise("\n".join(texts))
+            yield source.content(stream.read(place.size), place.line)
+
+
+def questions(source: Source, places: Sequence[Place]) -> Iterator[str]:
+    """What some rows ask, normalised."""
+    rows = zip(contents(source, places), places, strict=True)
+    return (facts.question(row, alone=place.alone) for row, place in rows)
 
 
 def bared(source: Source, places: Sequence[Place]) -> tuple[Any, sketch.Sketches]:
@@ -213,13 +215,11 @@ def bared(source: Source, places: Sequence[Place]) -> tuple[Any, sketch.Sketches
     return np.array([facts.hasher()(each) for each in found], dtype=np.uint64), sketch.sketches(found)
 
 
-def worded(source: Source, places: Sequence[Place]) -> tuple[Any, Any]:
-    """The digests of the wordings and of the numbers of what some rows ask; 0 for no numbers."""
+def asked(source: Source, places: Sequence[Place]) -> Any:
+    """A table of `facts.Asked` for some rows."""
     np = require("numpy", extra="all")
-    found = [duplicates.worded(question) for question in questions(source, places)]
-    wordings = [facts.digest(wording) for wording, _ in found]
-    numbers = [facts.digest(" ".join(numbers)) if numbers else 0 for _, numbers in found]
-    return np.array(wordings, dtype=np.uint64), np.array(numbers, dtype=np.uint64)
+    rows = zip(contents(source, places), places, strict=True)
+    return np.array([facts.asked(row, alone=place.alone) for row, place in rows], dtype=np.uint64).reshape(-1, 4)
 
 
 def alike(source: Source, places: Sequence[Place], pairs: Sequence[tuple[int, int]]) -> list[bool]:

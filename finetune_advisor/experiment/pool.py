@@ -269,12 +269,13 @@ def gpus_for(section: ModelSection, *, has_gpu: bool) -> int:
 def _slots(node: Mapping[str, Any], kinds: set[int]) -> list[_Slot]:
     """What workers a node has room for; `kinds` are the numbers of GPUs that models need."""
     resources: Mapping[str, float] = node["Resources"]
-    place = {"node": str(node["NodeID"]), "host": str(node["NodeManagerHostname"])}
+    node_id, host = str(node["NodeID"]), str(node["NodeManagerHostname"])
     cpus = int(resources.get("CPU", 0))
     cards = int(resources.get("GPU", 0)) if 1 in kinds else 0
-    found = [_Slot(**place, cpus=min(1, cpus), gpus=1) for _ in range(cards)]
-    rest = cpus - cards
-    return [*found, _Slot(**place, cpus=rest, gpus=0)] if 0 in kinds and rest >= 1 else found
+    found = [_Slot(node=node_id, host=host, cpus=min(1, cpus), gpus=1) for _ in range(cards)]
+    if 0 in kinds and cpus > cards:
+        found.append(_Slot(node=node_id, host=host, cpus=cpus - cards, gpus=0))
+    return found
 
 
 def _unlike(host: str, model: str, known: Settings, found: Settings) -> BadInput:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from finetune_advisor.approaches.tuned import Training
@@ -24,6 +28,9 @@ from finetune_advisor.models import Model, is_remote
 from finetune_advisor.records import Batch, Progress, Settings
 from finetune_advisor.tuning.lora import Lora
 from finetune_advisor.tuning.record import TrainingFolder, training_key
+
+KNOCK_SECONDS = 10
+"""How long the host of a cluster may take to answer."""
 
 
 @contextmanager
@@ -61,23 +68,44 @@ def _connected(address: str) -> Generator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    named = address or os.environ.get("RAY_ADDRESS") or _noted()
+    if named.startswith("ray://"):
+        require("grpc", extra="ray")
     try:
+        _knock(named.removeprefix("ray://"))
         ray.init(address or None, log_to_driver=False, logging_level="ERROR")
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        raise _unreachable(address or os.environ.get("RAY_ADDRESS", ""), error) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _unreachable(named, error) from error
     try:
         yield ray
     finally:
         ray.shutdown()
 
 
+def _noted() -> str:
+    """The cluster of this machine as Ray has noted it, which one that was killed leaves behind; "" without any."""
+    folder = os.environ.get("RAY_TMPDIR") or ("/tmp" if sys.platform == "linux" else tempfile.gettempdir())
+    note = Path(folder) / "ray" / "ray_current_cluster"
+    return note.read_text(encoding="utf-8").strip() if note.is_file() else ""
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries for minutes to reach a host that does not answer.
+
+    Raises:
+        OSError: It does not.
+    """
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+
+
 def _unreachable(address: str, error: Exception) -> Missing:
-    if isinstance(error, ImportError):
-        return Missing("An address with ray:// takes Ray's client.", hint="pip install 'ray[client]'")
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return Missing(
         f"The Ray cluster {address or 'on this machine'} cannot be reached: {reason}",
-        hint="`ray status` on its head node says whether it runs; both sides need the same versions of Ray and Python.",
+        hint="`ray status` on its head node says whether it runs, and `ray stop` there clears away what is left of one "
+        "that was killed. Both sides need the same versions of Ray and Python.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ class BM25:
         """Index the texts; an empty sequence is allowed and finds nothing."""
         ids: defaultdict[str, int] = defaultdict()
         ids.default_factory = ids.__len__
-        tokens = [[ids[word] for word in words(text)] for text in texts]
+        tokens = [array("i", [ids[word] for word in words(text)]) for text in texts]
         if not ids:
             return BM25Index(scorer=None)
         scorer = require("bm25s", extra="all").BM25(k1=self.k1, b=self.b)
