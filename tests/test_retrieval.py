@@ -71,11 +71,13 @@ def test_the_short_way_to_words_changes_none(text: str) -> None:
     st.lists(st.sampled_from([0.0, 0.5, 0.25, 1.0, -1.0]) | st.floats(-1, 1, width=32), min_size=1, max_size=400),
     st.integers(1, 12),
     st.sampled_from([-math.inf, 0.0]),
+    st.sampled_from([None, 1, 5]),
 )
-def test_highest_is_the_start_of_a_full_sort(scores: list[float], depth: int, above: float) -> None:
+def test_highest_is_the_start_of_a_full_sort(scores: list[float], depth: int, above: float, digits: int | None) -> None:
     array = np.array(scores, dtype="float32")
-    sorted_whole = [int(at) for at in (-array).argsort(kind="stable")[:depth] if array[at] > above]
-    assert highest(array, depth, above=above) == sorted_whole
+    compared = array if digits is None else array.round(digits)
+    counted = [int(at) for at in (-compared).argsort(kind="stable") if array[at] > above]
+    assert highest(array, depth, above=above, digits=digits) == counted[:depth]
 
 
 def test_bm25_finds_what_bm25s_scores_highest() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from finetune_advisor.datasets import kinds, shards, sketch
-from finetune_advisor.datasets.shards import Shard, Source
+from finetune_advisor.datasets.shards import Source
 from finetune_advisor.errors import require
 from finetune_advisor.records import Finding
 
@@ -90,7 +90,8 @@ def gather(source: Source, start: int, most_tokens: int, limits: Limits) -> Gath
     np = require("numpy", extra="all")
     cuts = _cuts(source.path, start, limits.range_bytes)
     works = [(source, begin, end, most_tokens) for begin, end in pairwise(cuts)]
-    read, lines, rows = list[Shard](), 0, 0
+    tables, sketches, private = list[Any](), list[sketch.Sketches](), list[Any]()
+    lines = rows = 0
     findings, counts, forms = list[Finding](), Counter[str](), kinds.Forms()
     accepted: dict[int, frozenset[int]] = {}
     for shard in limits.each(shards.read, works):
@@ -102,14 +103,18 @@ def gather(source: Source, start: int, most_tokens: int, limits: Limits) -> Gath
         shard.private["row"] += rows
         accepted |= {row + rows: answers for row, answers in shard.accepted.items()}
         forms.join(shard.forms)
-        read.append(replace(shard, findings=(), accepted={}, sketches=sketch.moved(shard.sketches, rows)))
+        tables.append(shard.facts)
+        private.append(shard.private)
+        sketches.append(sketch.moved(shard.sketches, rows))
         lines, rows = lines + shard.lines, rows + len(shard.facts)
+    table = np.concatenate(tables)
+    tables.clear()  # the largest pieces are not kept twice
     return Gathered(
         source=source,
         limits=limits,
-        table=np.concatenate([shard.facts for shard in read]),
-        sketches=sketch.join([shard.sketches for shard in read]),
-        private=np.concatenate([shard.private for shard in read]),
+        table=table,
+        sketches=sketch.join(sketches),
+        private=np.concatenate(private),
         accepted=accepted,
         forms=forms,
         findings=tuple(findings),

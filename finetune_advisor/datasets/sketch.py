@@ -19,11 +19,12 @@ _ONE_IN = 8
 _ALL_OF_UP_TO, _SOME_OF_FROM = 320, 256
 _FEWEST = 16
 _MOST_AT_ONCE = 1 << 22
-_ALIKE = HASHES // 2
+_BITS = slice(None, None, 2)
+_ALIKE = 10
 
 
 class Sketches(NamedTuple):
-    """`row` says whose each is; some rows have two. `bands` is [n, BANDS] u4, `bits` [n, HASHES] u1."""
+    """`row` says whose each is; some rows have two. `bands` is [n, BANDS] u4, `bits` [n, HASHES // 2] u1."""
 
     row: Any
     bands: Any
@@ -47,12 +48,12 @@ def sketches(texts: Sequence[bytes]) -> Sketches:
     ]
     row = np.concatenate([row for row, _ in pieces])
     least = np.concatenate([least for _, least in pieces])
-    return Sketches(row.astype(np.uint32), _bands(least), (least >> 24).astype(np.uint8))
+    return Sketches(row.astype(np.uint32), _bands(least), (least[:, _BITS] >> 24).astype(np.uint8))
 
 
 def only(found: Sketches, chosen: Any) -> Sketches:
     """Those that are chosen."""
-    return Sketches(*(column[chosen] for column in found))
+    return found if chosen.all() else Sketches(*(column[chosen] for column in found))
 
 
 def moved(found: Sketches, rows: int) -> Sketches:
@@ -63,11 +64,11 @@ def moved(found: Sketches, rows: int) -> Sketches:
 def join(parts: Sequence[Sketches]) -> Sketches:
     """Several sets of sketches as one."""
     np = require("numpy", extra="all")
-    return Sketches(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return parts[0] if len(parts) == 1 else Sketches(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def pairs(found: Sketches) -> tuple[Any, Any]:
-    """Rows whose sketches share a band and agree in half of all hashes, each pair once.
+    """Rows whose sketches share a band and agree in _ALIKE of the HASHES // 2 that were kept, each pair once.
 
     Of the rows that share a band each is paired with the first and with the one before it: their links suffice.
     """

@@ -82,9 +82,9 @@ def _audited(source: Source, start: int, head: Sequence[Finding], limits: Limits
     conflicting = ~again & (prompt != places)
     across = ((chat.duplicate, again, whole), (chat.conflict, conflicting, prompt))
     reading = _on_reading(gathered, head, across)
-    usable = gathered.only(~again)
-    judged = judging.judge(usable, conflicting[~again]) if len(usable.table) else ()
-    return Audited(findings=(*reading, *judged), examples=len(usable.table))
+    gathered = gathered.only(~again)
+    judged = judging.judge(gathered, conflicting[~again]) if len(gathered.table) else ()
+    return Audited(findings=(*reading, *judged), examples=len(gathered.table))
 
 
 def _on_reading(gathered: Gathered, head: Sequence[Finding], across: Sequence[_Across]) -> list[Finding]:

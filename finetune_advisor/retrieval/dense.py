@@ -112,8 +112,12 @@ class DenseIndex:
         """For each query, the positions of the nearest texts, nearest first; always `depth` where there are as many."""
         if self.vectors is None:
             return [[] for _ in queries]
+        numpy = require("numpy", extra="all")
         asked = embed(queries, encoder=self.encoder)
         step = max(1, _CLOSENESSES // len(self.vectors))
-        parts = (asked[start : start + step] @ self.vectors.T for start in range(0, len(asked), step))
+        # Written over for each piece: new memory costs as much as finding the nearest in it.
+        room = numpy.empty((min(step, len(asked)), len(self.vectors)), dtype="float32")
+        parts = (asked[start : start + step] for start in range(0, len(asked), step))
+        products = (numpy.matmul(part, self.vectors.T, out=room[: len(part)]) for part in parts)
         # Padding moves an embedding in its seventh digit; rounding keeps equal texts equal, so position decides.
-        return [highest(row.round(5), depth) for part in parts for row in part]
+        return [highest(row, depth, digits=5) for product in products for row in product]
