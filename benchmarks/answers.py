@@ -1,6 +1,7 @@
 """How many answers a second each arm gets from the embedded model, beside what a user would write instead.
 
-Run: python -m benchmarks.answers [CASE] [--rows 81] [--rounds 3] [--arms rag,few_shot] [--dtype float32] [--memory].
+Run: python -m benchmarks.answers [CASE] [--rows 81] [--rounds 3] [--arms rag,few_shot] [--dtype float32]
+[--against pipeline,lm-eval] [--memory].
 CASE is a case folder with a local model; without one, the shipped sample. Beside our engine: a plain `transformers`
 loop (`generate` for one prompt at a time), the transformers text-generation pipeline with several batch sizes, and
 lm-evaluation-harness's hf backend. All get the same prompts, number format and threads, choose greedily and may write
@@ -139,6 +140,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="how often; the first is not warmed up, for nobody")
     parser.add_argument("--arms", default="zero_shot,few_shot,nearest_shot,rag", help="approaches, comma-separated")
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--against", default="", help="only peers whose names begin so, comma-separated")
     parser.add_argument("--memory", action="store_true", help="measure peak memory, not time")
     parser.add_argument("--only", choices=CONTENDERS, help="answer once with this contender and print nothing")
     return parser.parse_args()
@@ -193,7 +195,9 @@ def _rows(contest: Contest, given: argparse.Namespace) -> list[dict[str, Any]]:
     def kept(name: str, answer: Callable[[], list[str]]) -> None:
         answers[name] = answer()
 
-    contenders = {name: partial(kept, name, answer) for name, answer in contest.contenders().items()}
+    chosen = (OURS, *given.against.split(","))
+    found = {name: answer for name, answer in contest.contenders().items() if name.startswith(chosen)}
+    contenders = {name: partial(kept, name, answer) for name, answer in found.items()}
     timings = alternated(contenders, given.rounds, warm=False)
     truth = contest.truth()
     same = {name: sum(map(str.__eq__, found, truth)) for name, found in answers.items()}
