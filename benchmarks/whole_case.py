@@ -6,8 +6,7 @@ CASE is a case folder with one local model; without one, the shipped sample. Our
 copy with an empty store, libraries, audit, side effects and report included. By hand (by_hand.py) is a program for each
 piece of work of an arm: the transformers pipeline on the very prompts of our approaches, each setting tried on
 validation where there are several, TRL's SFTTrainer with the arm's data, epochs, batch, rank, learning rate and adapted
-layers, and a search by bm25s; only the import of libraries is free there. The pipeline's documentation advises against
-batches on the CPU, and to measure; its default is the checkpoint's number format: --batch-size and --dtype.
+layers, and a search by bm25s; only the import of libraries is free there. --batch-size and --dtype are the pipeline's.
 
 Every piece that is done is kept in runs/bench/whole_case, so that a stopped run goes on, and is printed again by a run
 that has nothing to do; --again forgets the chosen side and arms first.
