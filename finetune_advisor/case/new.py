@@ -9,6 +9,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from finetune_advisor.case.sections import FILE
+from finetune_advisor.datasets import kinds
 from finetune_advisor.errors import BadInput
 from finetune_advisor.records import Example, TaskKind
 
@@ -16,23 +17,16 @@ from finetune_advisor.records import Example, TaskKind
 def guess_kind(examples: Sequence[Example]) -> TaskKind:
     """What kind of task the answers look like: few distinct short answers are labels, and so on."""
     answers = [example.answer.strip() for example in examples]
-    if all(_is_json(answer) for answer in answers):
-        return TaskKind.JSON
-    if len(set(answers)) <= max(2, len(answers) // 5) and max(map(len, answers)) <= 60:
-        return TaskKind.CLASSIFICATION
-    if all(answer.rsplit("####", 1)[-1].strip().replace(",", "").lstrip("-").isdigit() for answer in answers):
-        return TaskKind.NUMERIC
-    if all(answer.lower().startswith(("select", "with")) for answer in answers):
-        return TaskKind.SQL
-    words = sorted(len(answer.split()) for answer in answers)[len(answers) // 2]
-    return TaskKind.QA if words <= 8 else TaskKind.SUMMARY
-
-
-def _is_json(answer: str) -> bool:
-    try:
-        return isinstance(json.loads(answer), dict | list)
-    except (ValueError, RecursionError):
-        return False
+    forms = kinds.Forms()
+    for answer in answers:
+        forms.add(answer)
+    return kinds.guess(
+        forms,
+        answers=len(answers),
+        distinct=len(set(answers)),
+        longest=max(map(len, answers)),
+        words=sorted(len(answer.split()) for answer in answers)[len(answers) // 2],
+    )
 
 
 def sample(folder: Path) -> None:
