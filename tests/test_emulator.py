@@ -226,7 +226,7 @@ def test_a_job_really_tunes_and_its_model_answers(tmp_path: Path) -> None:
     question: list[MessageParam] = [{"role": "user", "content": "what is the colour of the apple"}]
     with running(folder, base, options=Options(spec=SPEC)) as emulator:
         api = client(emulator)
-        numbers = {"n_epochs": 15, "batch_size": 12, "learning_rate_multiplier": 100}
+        numbers = {"n_epochs": 30, "batch_size": 12, "learning_rate_multiplier": 100}
         method = {"type": "supervised", "supervised": {"hyperparameters": numbers}}
         job = trained(api, suffix="fruit", seed=1, method=method)
         assert job.status == "succeeded", job.error

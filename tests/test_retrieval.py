@@ -192,8 +192,8 @@ def test_dense_finds_meaning_without_shared_words() -> None:
 
 @pytest.mark.usefixtures("minilm")
 def test_many_queries_find_what_each_finds_alone() -> None:
-    vectors = np.random.default_rng(0).standard_normal((50_000, 384), dtype=np.float32)
-    vectors[40_000:] = vectors[:10_000]  # Ties.
+    vectors = np.random.default_rng(0).standard_normal((100_000, 384), dtype=np.float32)
+    vectors[90_000:] = vectors[:10_000]  # Ties.
     index = DenseIndex(encoder="", vectors=vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     queries = ["Where is my card?", "When do I get my money back?", "tea"]
     plain = [

@@ -17,7 +17,7 @@ MAX_TOKENS = 256
 """What MiniLM was trained for; the rest of a longer text is not read."""
 
 _BATCH = 32
-_CLOSENESSES = 2**24
+_CLOSENESSES = 2**25
 """Computed at a time, lest many queries over many texts fill the memory."""
 
 _vectors: dict[tuple[str, bytes], Any] = {}
