@@ -23,7 +23,6 @@ from typing import Any, cast
 
 from benchmarks.measured import Outcome, Timing, absent, alternated, peak, publish
 from finetune_advisor import approaches, case
-from finetune_advisor.approaches import Bench
 from finetune_advisor.approaches.tuned import Training
 from finetune_advisor.errors import require
 from finetune_advisor.experiment.arms import Plan, plans
@@ -172,19 +171,9 @@ def _padding(tokenizer: Tokenizer) -> Tokenizer:
 
 def _requests(plan: Plan, prepared: Prepared, folder: Path, rows: int) -> list[Request]:
     approach = approaches.create(plan.approach, **plan.grid[0])
-    parts = prepared.parts
-    bench = Bench(
-        task=prepared.task,
-        train=parts["train"],
-        validation=parts["validation"],
-        passages=prepared.passages,
-        model=plan.model,
-        folder=folder,
-        seed=prepared.seed,
-        progress=no_progress,
-    )
+    bench = prepared.bench(plan.model, folder)
     ask = approach.asking(bench) if isinstance(approach, Training) else approach.fit(bench).ask
-    return ask(parts["test"][:rows])
+    return ask(prepared.parts["test"][:rows])
 
 
 def _rows(contest: Contest, given: argparse.Namespace) -> list[dict[str, Any]]:

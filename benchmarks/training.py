@@ -28,7 +28,6 @@ from typing import Any
 
 from benchmarks.measured import Outcome, peak, publish
 from finetune_advisor import case, metrics
-from finetune_advisor.approaches import Bench
 from finetune_advisor.approaches.tuned import Tuned, pairs
 from finetune_advisor.case.new import sample
 from finetune_advisor.errors import require
@@ -136,17 +135,7 @@ def sample_pairs(folder: Path) -> tuple[list[TrainingPair], list[TrainingPair]]:
     sample(folder)
     prepared = prepare(case.read(folder), [], no_progress)
     train, validation = prepared.parts["train"], prepared.parts["validation"]
-    bench = Bench(
-        task=prepared.task,
-        train=train,
-        validation=validation,
-        passages=(),
-        model=None,
-        folder=folder,
-        seed=0,
-        progress=no_progress,
-    )
-    ask = Tuned().asking(bench)
+    ask = Tuned().asking(prepared.bench(None, folder))
     return pairs(train, ask), pairs(validation, ask)
 
 

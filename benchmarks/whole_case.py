@@ -201,16 +201,7 @@ def _setting(plan: Plan, options: Mapping[str, Any], prepared: Prepared) -> dict
 
 
 def _bench(plan: Plan, prepared: Prepared) -> Bench:
-    return Bench(
-        task=prepared.task,
-        train=prepared.parts["train"],
-        validation=prepared.parts["validation"],
-        passages=prepared.passages,
-        model=plan.model,
-        folder=Path(),
-        seed=prepared.seed,
-        progress=no_progress,
-    )
+    return prepared.bench(plan.model, Path())
 
 
 def _learnt(approach: Training, plan: Plan, prepared: Prepared) -> dict[str, Any]:

@@ -129,7 +129,8 @@ def test_a_storm_of_faults_changes_nothing_but_the_time(
 ) -> None:
     """Of 2,000 requests 30% are faulty: nothing is lost or paid for twice, the budget holds, the results are equal."""
     arms = "".join(f'[[arms]]\napproach = "{name}"\n' for name in ("zero_shot", "few_shot", "nearest_shot", "rag"))
-    model = openai_model(f", concurrency = {concurrency}, timeout_seconds = 1")
+    # Long enough that only a server that hangs is given up, however busy this machine is.
+    model = openai_model(f", concurrency = {concurrency}, timeout_seconds = 4")
     with provider(tmp_path / "calm", monkeypatch) as calm:
         quiet = a_case(tmp_path / "quiet", model, arms=arms, rows=rows)
         expected = experiment.run(quiet)
@@ -149,7 +150,8 @@ def test_a_storm_of_faults_changes_nothing_but_the_time(
         with Store(loaded.folder) as store:
             assert store.charged("storm") <= limit
             lost = [charge for charge in store.charges("storm") if charge.state == "lost"]
-            assert len(lost) == len(storm.state.charges) - len(delivered)
+            undelivered = len(storm.state.charges) - len(delivered)
+            assert undelivered <= len(lost) <= storm.faults.requests - answered, "what may be charged is not counted"
             assert not [charge for charge in store.charges("storm") if charge.state == "reserved"]
 
 

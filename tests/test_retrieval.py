@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from finetune_advisor import retrieval
 from finetune_advisor.errors import BadInput, Missing, require
 from finetune_advisor.models import embedded
-from finetune_advisor.retrieval.bm25 import BM25, highest, words
+from finetune_advisor.retrieval.bm25 import BM25, words
 from finetune_advisor.retrieval.dense import Dense, DenseIndex, embed
 from finetune_advisor.retrieval.hybrid import Hybrid, fuse
+from finetune_advisor.retrieval.ranking import highest
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 

@@ -22,7 +22,7 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 KEYS = ("role", "content", "name", "weight", "function_call", "tool_calls", "tool_call_id", "refusal", "audio")
 _TEXT_PARTS = ("text", "refusal")
 _MEDIA_PARTS = ("image_url", "input_audio", "file")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 Object = dict[str, JSON]
 
@@ -242,7 +242,7 @@ def _order_warnings(messages: Sequence[Object]) -> Iterator[Fault]:
 
 
 def _content_warnings(message: Object, number: int) -> Iterator[Fault]:
-    found = _CONTROL.search(text_of(message.get("content")))
+    found = CONTROL.search(text_of(message.get("content")))
     if found:
         yield "control_character", f"Message {number} holds the control character U+{ord(found[0]):04X}."
     if _has_media(message):

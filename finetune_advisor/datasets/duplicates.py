@@ -178,10 +178,16 @@ def _similar(grams: Any, first: Any, second: Any, threshold: float) -> tuple[Any
 def _linked(labels: Any, first: Any, second: Any) -> Any:
     """The labels after each pair has been joined; a label is the position of one member."""
     np = require("numpy", extra="all")
-    sparse = require("scipy.sparse", extra="all")
     if not len(first):
         return labels
-    ends = (np.concatenate([np.arange(len(labels)), first]), np.concatenate([labels, second]))
-    graph = sparse.coo_matrix((np.ones(len(ends[0]), dtype=np.int8), ends), shape=(len(labels), len(labels)))
+    places = np.arange(len(labels))
+    return linked(np.concatenate([places, first]), np.concatenate([labels, second]), len(labels))
+
+
+def linked(first: Any, second: Any, count: int) -> Any:
+    """For each of so many places the least place that it is linked to, over any number of links."""
+    np = require("numpy", extra="all")
+    sparse = require("scipy.sparse", extra="all")
+    graph = sparse.coo_matrix((np.ones(len(first), dtype=np.int8), (first, second)), shape=(count, count))
     components = require("scipy.sparse.csgraph", extra="all").connected_components(graph, directed=False)[1]
     return np.unique(components, return_index=True)[1][components]

@@ -21,7 +21,6 @@ from finetune_advisor.records import Example
 LONG_ANSWER, EMPTY_ANSWER = 1, 2
 INSTRUCTIONS = ("system", "developer")
 _TO_CONTROL, _TO_SPACE = re.compile(rb"\\[ubf]"), re.compile(rb"\\[ntr]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 class Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -111,7 +110,7 @@ def plain(raw: bytes) -> Content | None:
     harmless = raw.isascii() and b"\x7f" not in raw and not (escapes and _TO_CONTROL.search(raw))
     for message in said:
         text = message.content
-        if not text or text.isspace() or not (harmless or _CONTROL.search(text) is None):
+        if not text or text.isspace() or not (harmless or chat.CONTROL.search(text) is None):
             return None
     *before, answer = said
     blanks = harmless and not (escapes and _TO_SPACE.search(raw))

@@ -103,7 +103,7 @@ def _linked(gathered: Gathered, alone: Any, one: Any, other: Any) -> Any:
         rows, place = np.unique(pair, return_inverse=True)
         works.append((gathered.source, _places(gathered.table, rows, alone), place.reshape(2, -1).T.tolist()))
     alike = np.array([each for part in gathered.limits.each(shards.alike, works) for each in part], dtype=bool)
-    return repeats.linked(one[alike], other[alike], len(gathered.table))
+    return duplicates.linked(one[alike], other[alike], len(gathered.table))
 
 
 def _parts(rows: Any) -> list[Any]:

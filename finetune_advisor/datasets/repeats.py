@@ -63,15 +63,6 @@ def repeats(
     return sorted(found)
 
 
-def linked(first: Any, second: Any, count: int) -> Any:
-    """For each of so many places the least place that it is linked to, over any number of links."""
-    np = require("numpy", extra="all")
-    sparse = require("scipy.sparse", extra="all")
-    graph = sparse.coo_matrix((np.ones(len(first), dtype=np.int8), (first, second)), shape=(count, count))
-    components = require("scipy.sparse.csgraph", extra="all").connected_components(graph, directed=False)[1]
-    return np.unique(components, return_index=True)[1][components]
-
-
 def _come_again(values: Any) -> Any:
     """Whether each value is there more than once; sorting values is many times faster than sorting places."""
     np = require("numpy", extra="all")

@@ -175,14 +175,9 @@ class Attempt:
     @property
     def bench(self) -> Bench:
         """What the approach may use."""
-        return Bench(
-            task=self.session.prepared.task,
-            train=self.session.prepared.parts["train"],
-            validation=self.session.prepared.parts["validation"],
-            passages=self.session.prepared.passages,
-            model=self.plan.model,
-            folder=self.folder,
-            seed=self.session.prepared.seed,
+        return self.session.prepared.bench(
+            self.plan.model,
+            self.folder,
             progress=lambda what, done, total: self.session.progress(f"{self.plan.name}: {what}", done, total),
             approve=self.session.till.budget.once if self.session.till else free,
         )
@@ -229,8 +224,12 @@ class Attempt:
 
     def scores(self, part: Part) -> list[Score]:
         """The score of each answer on a part; no answer scores 0."""
+        return self.judged(self.outcomes(part), part)
+
+    def judged(self, outcomes: Sequence[Reply | Failure], part: Part) -> list[Score]:
+        """The same for answers that have been read already."""
         metric = metrics.create(self.session.prepared.task.metric, **self.session.prepared.task.metric_options)
-        pairs = zip(self.outcomes(part), self.session.prepared.parts[part], strict=True)
+        pairs = zip(outcomes, self.session.prepared.parts[part], strict=True)
         return [_score(metric, outcome, example) for outcome, example in pairs]
 
 
@@ -379,7 +378,8 @@ def _to_its_end(plan: Plan, session: Session, watch: Watch, ends: dict[str, _Bec
 def _result(attempt: Attempt, choices: tuple[Choice, ...]) -> ArmResult:
     prepared, plan = attempt.session.prepared, attempt.plan
     metric = metrics.create(prepared.task.metric, **prepared.task.metric_options)
-    outcomes, scores = attempt.outcomes("test"), attempt.scores("test")
+    outcomes = attempt.outcomes("test")
+    scores = attempt.judged(outcomes, "test")
     values = [score.value for score in scores]
     texts = [each.text if isinstance(each, Reply) else "" for each in outcomes]
     usage = _means([each.usage for each in outcomes])

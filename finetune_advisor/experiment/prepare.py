@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from finetune_advisor.approaches import Bench, free
 from finetune_advisor.case import Case
 from finetune_advisor.datasets import audit, documents, duplicates, load, split, tokens
 from finetune_advisor.datasets.passages import passages as cut
 from finetune_advisor.errors import BadInput, Missing, StoreProblem
 from finetune_advisor.models import Model
 from finetune_advisor.models.chat import with_tools
-from finetune_advisor.records import Example, Finding, Message, Part, Passage, Progress, Task, TaskKind
+from finetune_advisor.records import Example, Finding, Message, Part, Passage, Progress, Task, TaskKind, no_progress
 from finetune_advisor.store import Lock
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -56,6 +58,26 @@ class Prepared:
     data_hash: str
     seed: int
     models: Mapping[str, Model]
+
+    def bench(
+        self,
+        model: Model | None,
+        folder: Path,
+        progress: Progress = no_progress,
+        approve: Callable[[str, Decimal], None] = free,
+    ) -> Bench:
+        """What an approach may use of the case: all but the test examples."""
+        return Bench(
+            task=self.task,
+            train=self.parts["train"],
+            validation=self.parts["validation"],
+            passages=self.passages,
+            model=model,
+            folder=folder,
+            seed=self.seed,
+            progress=progress,
+            approve=approve,
+        )
 
     @property
     def split_hash(self) -> str:

@@ -23,7 +23,7 @@ from finetune_advisor.experiment.prepare import Prepared
 from finetune_advisor.experiment.trial import asked_once
 from finetune_advisor.models import Model
 from finetune_advisor.models.chat import with_tools
-from finetune_advisor.records import Example, Message, Usage, no_progress
+from finetune_advisor.records import Example, Message, Usage
 
 COUNTED = 200
 """At most so many examples are counted for a mean: more would change it little."""
@@ -170,16 +170,7 @@ class _Step:
 
 
 def _bench(prepared: Prepared, model: Model) -> Bench:
-    return Bench(
-        task=prepared.task,
-        train=prepared.parts["train"],
-        validation=(),
-        passages=(),
-        model=model,
-        folder=Path(),
-        seed=prepared.seed,
-        progress=no_progress,
-    )
+    return prepared.bench(model, Path())
 
 
 def _fit(room: int, size: float, available: int) -> int:

@@ -283,18 +283,9 @@ class Workbench:
         return self._fitted[ready.key]
 
     def _bench(self, ready: _Ready) -> Bench:
-        prepared = self._prepared
-        return Bench(
-            # The instruction comes with each question, so that another one needs no new index.
-            task=replace(prepared.task, instruction=""),
-            train=prepared.parts["train"],
-            validation=prepared.parts["validation"],
-            passages=prepared.passages,
-            model=ready.plan.model,
-            folder=ready.folder,
-            seed=prepared.seed,
-            progress=no_progress,
-        )
+        # The instruction comes with each question, so that another one needs no new index.
+        bench = self._prepared.bench(ready.plan.model, ready.folder)
+        return replace(bench, task=replace(bench.task, instruction=""))
 
 
 def validation(case: Case, progress: Progress = no_progress) -> tuple[Example, ...]:

@@ -8,7 +8,6 @@ only the computation for exactly the same tokens.
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -85,7 +84,6 @@ class GreedyGenerator:
     """
 
     def __init__(self, model: Module, stops: Sequence[int]) -> None:
-        self.config = model.config
         self.device = model.device
         self.stops = frozenset(stops)
         self._shares: bool | None = None
@@ -220,9 +218,7 @@ def can_share(model: Module) -> bool:
     Not so with sliding windows, recurrent states, or attention of the model's own making.
     """
     torch = require("torch", extra="local")
-    cache = require("transformers", extra="local").DynamicCache(config=model.config)
-    plain = require("transformers.cache_utils", extra="local").DynamicLayer
-    if not all(type(layer) is plain for layer in cache.layers):
+    if not keeps_all(model.config):
         return False
     most = model.config.get_text_config().vocab_size
     prompts = [[(7 * place + 3) % most for place in range(length)] for length in (12, 9)]
@@ -240,6 +236,13 @@ def can_share(model: Module) -> bool:
     whole = whole[torch.tensor(order, device=whole.device)].float()
     # Rounding in 16 bits is about a hundredth; a mask or a position that is wrong is far off.
     return bool((found.float() - whole).norm() <= 0.05 * whole.norm())
+
+
+def keeps_all(config: Any) -> bool:
+    """Whether a model keeps keys and values of every token in every layer: no sliding windows, no recurrent states."""
+    layers = require("transformers", extra="local").DynamicCache(config=config).layers
+    plain = require("transformers.cache_utils", extra="local").DynamicLayer
+    return bool(layers) and all(type(layer) is plain for layer in layers)
 
 
 def generated_plainly(model: Module, prompts: Sequence[list[int]], answers: _Answers) -> list[Generated]:
@@ -260,21 +263,6 @@ def generated_plainly(model: Module, prompts: Sequence[list[int]], answers: _Ans
             answers.take([token], [prompt])
     reading, writing = times[1] - times[0], time.perf_counter() - times[1]
     return accounted(prompts, [0] * len(prompts), answers.tokens, answers.ended, reading, writing)
-
-
-def accepted(model: Module) -> frozenset[str]:
-    """Names of the arguments that a model's forward pass takes."""
-    return frozenset(inspect.signature(model.forward).parameters)
-
-
-def last_positions(ids: Tensor, count: int) -> Tensor:
-    """Indices of the last positions, for a model's `logits_to_keep`.
-
-    Given a number instead, transformers takes a slice that is not contiguous, for which the CPU's bfloat16 product
-    with the vocabulary is about ten times slower.
-    """
-    length = ids.shape[1]
-    return require("torch", extra="local").arange(length - count, length, device=ids.device)
 
 
 def cached(segments: Sequence[Segment], known: bool) -> list[int]:

@@ -100,10 +100,10 @@ def packs(segments: Sequence[Segment], most: int) -> Iterator[list[int]]:
 def _in_order(prompts: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
     """The prompts in the order of their tokens, and how many each has in common with the next."""
     order = sorted(range(len(prompts)), key=lambda place: tuple(prompts[place]))
-    return order, [_alike(prompts[one], prompts[other]) for one, other in pairwise(order)]
+    return order, [alike(prompts[one], prompts[other]) for one, other in pairwise(order)]
 
 
-def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+def alike(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens both begin with, leaving one token of each."""
     most = min(len(one), len(other)) - 1
     return next((place for place in range(most) if one[place] != other[place]), most)

@@ -11,7 +11,7 @@ from typing import Any
 from finetune_advisor.errors import Missing, require
 from finetune_advisor.models import embedded
 from finetune_advisor.records import Progress, no_progress
-from finetune_advisor.retrieval.bm25 import highest
+from finetune_advisor.retrieval.ranking import highest
 
 MAX_TOKENS = 256
 """What MiniLM was trained for; the rest of a longer text is not read."""

@@ -21,6 +21,7 @@ from finetune_advisor.errors import BadInput, require
 from finetune_advisor.models.accounts import Account, Provider
 from finetune_advisor.models.cache import cache_folder, writing_to
 from finetune_advisor.models.connection import Arrived, Connection, Refused
+from finetune_advisor.retrieval.ranking import highest
 
 MOST_TOKENS = 8191
 """What OpenAI's embedding models read; the rest of a longer text is not sent."""
@@ -178,12 +179,9 @@ class RemoteIndex:
             return [[] for _ in queries]
         if not queries:
             return []
-        return [self._nearest(vector, depth) for vector in self.retriever.embed(queries)]
-
-    def _nearest(self, vector: Any, depth: int) -> list[int]:
         # Servers compute an embedding a little differently each time; rounding keeps equal texts equal.
-        closeness = (self.vectors @ vector).round(5)
-        return [int(position) for position in (-closeness).argsort(kind="stable")[:depth]]
+        asked = self.retriever.embed(queries)
+        return [highest(self.vectors @ vector, depth, digits=5) for vector in asked]
 
 
 class _Embedding(BaseModel):

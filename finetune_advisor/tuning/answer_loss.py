@@ -8,14 +8,15 @@ is computed once for the batch on the CPU, where each token costs.
 
 from __future__ import annotations
 
-import itertools
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from finetune_advisor.errors import require
-from finetune_advisor.models.generation import accepted, last_positions, left_padded
+from finetune_advisor.models.generation import keeps_all, left_padded
 from finetune_advisor.models.hardware import Cache, Module, Tensor
+from finetune_advisor.models.prefixes import alike
 from finetune_advisor.tuning.pairs import NO_LOSS, Row
 
 KEEP_ACTIVATIONS_UP_TO = 1024
@@ -72,6 +73,21 @@ def answer_loss(model: Module, inputs: Mapping[str, Tensor], tokens: Tensor | No
     return loss / ((labels != NO_LOSS).sum() if tokens is None else tokens)
 
 
+def accepted(model: Module) -> frozenset[str]:
+    """Names of the arguments that a model's forward pass takes."""
+    return frozenset(inspect.signature(model.forward).parameters)
+
+
+def last_positions(ids: Tensor, count: int) -> Tensor:
+    """Indices of the last positions, for a model's `logits_to_keep`.
+
+    Given a number instead, transformers takes a slice that is not contiguous, for which the CPU's bfloat16 product
+    with the vocabulary is about ten times slower.
+    """
+    length = ids.shape[1]
+    return require("torch", extra="local").arange(length - count, length, device=ids.device)
+
+
 def _shared(base: Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The batch without what all its prompts begin with, which is computed once into `past_key_values`."""
     rows, longest = inputs["input_ids"].shape
@@ -106,8 +122,8 @@ def _common_beginning(inputs: Mapping[str, Tensor]) -> int:
     """How many tokens all prompts begin with, leaving one of each."""
     read = inputs["attention_mask"].bool() & (inputs["labels"] == NO_LOSS)
     prompts = [ids[known].tolist() for ids, known in zip(inputs["input_ids"], read, strict=True)]
-    same = itertools.takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts, strict=False))
-    return max(0, min(sum(1 for _ in same), min(map(len, prompts)) - 1))
+    # What the first and the last in order have in common, all have that stand between them.
+    return max(0, alike(min(prompts), max(prompts)))
 
 
 def _can_share(base: Module) -> bool:
@@ -118,9 +134,7 @@ def _can_share(base: Module) -> bool:
     """
     if base.device.type != "cpu" or base.is_activation_checkpointing or CACHED - accepted(base):
         return False
-    cache = require("transformers", extra="local").DynamicCache(config=base.config)
-    plain = require("transformers.cache_utils", extra="local").DynamicLayer
-    return bool(cache.layers) and all(type(layer) is plain for layer in cache.layers) and not _drops_out(base)
+    return keeps_all(base.config) and not _drops_out(base)
 
 
 def _drops_out(base: Module) -> bool:
