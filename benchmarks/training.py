@@ -4,12 +4,13 @@ Run: python -m benchmarks.training [embedded|1b ...] [--steps 31] [--batch 8] [-
 
 embedded: the sample case's training examples, the embedded model, steps as given. 1b: a Llama of 1B parameters with
 random weights in bfloat16, three steps of four of the same examples. Each contender runs in a process of its own, in
-turn, whose peak memory is printed. "TRL as documented" is SFTTrainer with a model's path, prompt and completion, a
-LoraConfig, the numbers that both sides share, and `use_cpu`, without which it refuses a machine that has no GPU; all
-else is TRL's default: float32 weights, autocast to bfloat16, gradient checkpointing, no packing. "TRL tuned by hand"
-has bfloat16 weights, no checkpointing, and batches of like length. The loss of validation examples is taken of every
-adapter by the same code. On a machine that does other work too, run it with OMP_NUM_THREADS=1 and read the processor
-seconds: threads that wait for each other are slowed down far more than by the share of the cores that is taken away.
+turn, whose peak memory is printed; each round has another seed. "TRL as documented" is SFTTrainer with a model's path,
+prompt and completion, a LoraConfig, the numbers that both sides share, and `use_cpu`, without which it refuses a
+machine that has no GPU; all else is TRL's default: float32 weights, autocast to bfloat16, gradient checkpointing, no
+packing. "TRL tuned by hand" has bfloat16 weights, no checkpointing, and batches of like length. The loss of validation
+examples is taken of every adapter by the same code. On a machine that does other work too, run it with
+OMP_NUM_THREADS=1 and read the processor seconds: threads that wait for each other are slowed down far more than by the
+share of the cores that is taken away.
 """
 
 from __future__ import annotations
@@ -153,24 +154,34 @@ def large(folder: Path) -> Path:
 
 
 def compared(job: Job, model: str, rounds: int) -> Outcome:
-    """Every contender in turn, each in a process of its own, and what their adapters are worth."""
+    """Every contender in turn, in a process of its own, each round with another seed, and its adapters' worth."""
     found: dict[str, list[tuple[float, Measured]]] = {name: [] for name in CONTENDERS}
-    for _ in range(rounds):
+    worth: dict[str, list[tuple[float, float]]] = {name: [] for name in CONTENDERS}
+    for seed in range(rounds):
         for name in CONTENDERS:
-            own = replace(job, output=f"{job.output}-{CONTENDERS.index(name)}")
+            own = replace(job, seed=seed, output=f"{job.output}-{CONTENDERS.index(name)}")
             memory, printed = peak(["benchmarks.training", "--one", name, json.dumps(asdict(own))])
             found[name].append((memory, Measured(**json.loads(printed.rpartition(MARK)[2]))))
-    worth = {name: _worth(replace(job, output=f"{job.output}-{CONTENDERS.index(name)}")) for name in CONTENDERS}
+            worth[name].append(_worth(own))
     return Outcome(
         question=f"LoRA training, {model}: {job.steps} steps of {job.batch} examples, "
         + (f"upper {job.top_layers} layers" if job.top_layers else "all layers"),
         rows=[_row(name, job, found[name], worth[name]) for name in CONTENDERS],
         notes=[f"{name}: " + ", ".join(f"{k} {v}" for k, v in found[name][0][1].settings.items()) for name in found],
-        details={name: [asdict(each) | {"peak_gib": memory} for memory, each in found[name]] for name in found},
+        details={name: _details(found[name], worth[name]) for name in found},
     )
 
 
-def _row(name: str, job: Job, found: Sequence[tuple[float, Measured]], worth: tuple[float, float]) -> dict[str, Any]:
+def _details(found: Sequence[tuple[float, Measured]], worth: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
+    return [
+        asdict(each) | {"peak_gib": memory, "validation_loss": loss, "validation_score": score}
+        for (memory, each), (loss, score) in zip(found, worth, strict=True)
+    ]
+
+
+def _row(
+    name: str, job: Job, found: Sequence[tuple[float, Measured]], worth: Sequence[tuple[float, float]]
+) -> dict[str, Any]:
     rates = [len(each.steps) / sum(each.steps) for _, each in found]
     last = found[-1][1]
     part = max(1, len(last.losses) // 4)
@@ -184,9 +195,14 @@ def _row(name: str, job: Job, found: Sequence[tuple[float, Measured]], worth: tu
         "whole, s": statistics.median(each.seconds for _, each in found),
         "peak, GiB": max(memory for memory, _ in found),
         "loss by quarters": " ".join(f"{loss:.2f}" for loss in quarters),
-        "validation loss": worth[0],
-        "validation score": worth[1],
+        "validation loss": _spread([loss for loss, _ in worth]),
+        "validation score": _spread([score for _, score in worth]),
     }
+
+
+def _spread(values: Sequence[float]) -> str:
+    """The mean over seeds, and the least and the most."""
+    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 def trained(name: str, job: Job) -> Measured:

@@ -13,21 +13,9 @@ from finetune_advisor.models import generation
 from finetune_advisor.models.generation import GreedyGenerator
 from finetune_advisor.models.prefixes import grouped, packs, tree
 from finetune_advisor.models.quiet import quiet
+from makes import MAKES, built
 
 PROMPTS = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=40), min_size=1, max_size=8)
-
-SMALL = {
-    "vocab_size": 60,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "initializer_range": 0.3,
-    "pad_token_id": 0,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
-}
 
 
 @given(PROMPTS, st.integers(1, 5))
@@ -71,27 +59,6 @@ def test_groups_hold_every_prompt_once_and_keep_the_limits(prompts: list[list[in
         assert len(group) == 1 or unique + 3 * len(group) <= tokens
 
 
-MAKES = {
-    "LlamaConfig": {},
-    "Qwen2Config": {},
-    "Qwen3Config": {"head_dim": 8},
-    "MistralConfig": {"sliding_window": None},
-    "Olmo2Config": {},
-    "GraniteConfig": {"attention_multiplier": 0.3, "logits_scaling": 2.0},
-    "CohereConfig": {"logit_scale": 0.5},
-    "PhiConfig": {},
-    "GPTNeoXConfig": {"num_key_value_heads": 4},
-    "GPT2Config": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256},
-    "FalconH1Config": {},
-    "Gemma2Config": {"head_dim": 8, "sliding_window": 8},
-    "Gemma3TextConfig": {"head_dim": 8, "sliding_window": 8},
-    "MambaConfig": {"state_size": 4},
-    "BloomConfig": {"n_layer": 2, "n_head": 4},
-    "MixtralConfig": {"num_local_experts": 4, "sliding_window": None},
-    "GptOssConfig": {"num_local_experts": 4, "head_dim": 8, "sliding_window": 8},
-}
-"""Dense and mixture-of-experts, with and without shared key heads, positions by rotation, table or bias, windows."""
-
 SHARING = {
     "LlamaConfig", "Qwen2Config", "Qwen3Config", "MistralConfig", "Olmo2Config", "GraniteConfig", "CohereConfig",
     "PhiConfig", "GPTNeoXConfig", "GPT2Config", "MixtralConfig",
@@ -111,16 +78,6 @@ def test_models_of_many_makes_answer_as_by_generate(make: str) -> None:
         wanted = [alone(model, prompt) for prompt in prompts]
     assert [list(answer.tokens) for answer in found] == wanted
     assert generation.can_share(model) == (make in SHARING)
-
-
-def built(make: str) -> Any:
-    """A model of that make with random weights, in float32."""
-    torch = require("torch", extra="local")
-    transformers = require("transformers", extra="local")
-    with quiet(), torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = getattr(transformers, make)(**{**SMALL, **MAKES[make]})
-        return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 
 def alone(model: Any, prompt: list[int]) -> list[int]:

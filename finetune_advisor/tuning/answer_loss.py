@@ -17,6 +17,7 @@ from finetune_advisor.errors import require
 from finetune_advisor.models.generation import keeps_all, left_padded
 from finetune_advisor.models.hardware import Cache, Module, Tensor
 from finetune_advisor.models.prefixes import alike
+from finetune_advisor.tuning.lower import Tokens, drops_out
 from finetune_advisor.tuning.pairs import NO_LOSS, Row
 
 KEEP_ACTIVATIONS_UP_TO = 1024
@@ -40,15 +41,25 @@ def trainer_class() -> Any:
     return type("AnswerLossTrainer", (base,), members)
 
 
-def padded(features: Sequence[Row]) -> dict[str, Tensor]:
-    """A dataset row, which is a whole batch, as tensors padded on the left."""
+def padded(features: Sequence[Row], states: Mapping[Tokens, Tensor] | None = None) -> dict[str, Tensor]:
+    """A dataset row, which is a whole batch, as tensors padded on the left.
+
+    Args:
+        features: The row.
+        states: What the layers below the trained ones make of each example, where they have read it.
+    """
     torch = require("torch", extra="local")
     (row,) = features
     ids, mask = left_padded(row["input_ids"])
     longest = ids.shape[1]
     labels = torch.tensor([[NO_LOSS] * (longest - len(one)) + list(one) for one in row["labels"]])
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "labels": labels}
+    batch = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "labels": labels}
+    if states:
+        read = [states[tuple(one)] for one in row["input_ids"]]
+        filled = [torch.nn.functional.pad(one, (0, 0, longest - len(one), 0)) for one in read]
+        batch["inputs_embeds"] = torch.stack(filled)
+    return batch
 
 
 def answer_loss(model: Module, inputs: Mapping[str, Tensor], tokens: Tensor | None) -> Tensor:
@@ -59,15 +70,19 @@ def answer_loss(model: Module, inputs: Mapping[str, Tensor], tokens: Tensor | No
         inputs: What `padded` gives.
         tokens: How many tokens to divide by; those of the batch where None.
     """
+    torch = require("torch", extra="local")
     inputs = _shared(model.get_base_model(), inputs)
     labels = inputs["labels"]
     first = int((labels != NO_LOSS).any(dim=0).nonzero()[0])
-    keep = labels.shape[1] - first + 1
-    takes = accepted(model.get_base_model())
-    wanted = {**inputs, "logits_to_keep": last_positions(labels, keep)}
-    given = {name: value for name, value in wanted.items() if name in takes and name != "labels"}
-    logits = model(**given, use_cache="past_key_values" in given).logits[:, -keep:-1]
-    loss = require("torch", extra="local").nn.functional.cross_entropy(
+    # Given a number instead of places, transformers takes a slice that is not contiguous, for which the CPU's bfloat16
+    # product with the vocabulary is about ten times slower.
+    ahead = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)
+    read = {"input_ids"} if "inputs_embeds" in inputs else set[str]()
+    taken = accepted(model.get_base_model()) - {"labels", *read}
+    given = {name: value for name, value in {**inputs, "logits_to_keep": ahead}.items() if name in taken}
+    logits = model(**given, use_cache="past_key_values" in given).logits
+    logits = logits if "logits_to_keep" in given else logits[:, ahead]
+    loss = torch.nn.functional.cross_entropy(
         logits.flatten(0, 1).float(), labels[:, first:].flatten(), ignore_index=NO_LOSS, reduction="sum"
     )
     return loss / ((labels != NO_LOSS).sum() if tokens is None else tokens)
@@ -76,16 +91,6 @@ def answer_loss(model: Module, inputs: Mapping[str, Tensor], tokens: Tensor | No
 def accepted(model: Module) -> frozenset[str]:
     """Names of the arguments that a model's forward pass takes."""
     return frozenset(inspect.signature(model.forward).parameters)
-
-
-def last_positions(ids: Tensor, count: int) -> Tensor:
-    """Indices of the last positions, for a model's `logits_to_keep`.
-
-    Given a number instead, transformers takes a slice that is not contiguous, for which the CPU's bfloat16 product
-    with the vocabulary is about ten times slower.
-    """
-    length = ids.shape[1]
-    return require("torch", extra="local").arange(length - count, length, device=ids.device)
 
 
 def _shared(base: Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -99,20 +104,19 @@ def _shared(base: Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     # In a padded row a part of the beginning stands further to the right, and is hidden there.
     own = (torch.arange(shared, longest) >= gaps + shared).to(inputs["attention_mask"].dtype)
     whole = int(gaps.argmin())
+    read = next(name for name in ("inputs_embeds", "input_ids") if name in inputs)
     return {
-        "input_ids": inputs["input_ids"][:, shared:],
+        **{name: value[:, shared:] for name, value in inputs.items()},
         "attention_mask": torch.cat([own.new_ones((rows, shared)), own], dim=1),
-        "position_ids": inputs["position_ids"][:, shared:],
-        "past_key_values": _computed(base, inputs["input_ids"][whole : whole + 1, :shared], rows),
-        "labels": inputs["labels"][:, shared:],
+        "past_key_values": _computed(base, {read: inputs[read][whole : whole + 1, :shared]}, rows),
     }
 
 
-def _computed(base: Module, ids: Tensor, rows: int) -> Cache:
-    """Keys and values of one row of tokens, for so many rows; gradients flow back through them."""
+def _computed(base: Module, given: Mapping[str, Tensor], rows: int) -> Cache:
+    """Keys and values of what one row begins with, for so many rows; gradients flow back through them."""
     cache = require("transformers", extra="local").DynamicCache
     once, spread = cache(config=base.config), cache(config=base.config)
-    base.base_model(input_ids=ids, past_key_values=once, use_cache=True)
+    base.base_model(**given, past_key_values=once, use_cache=True)
     for of, to in zip(once.layers, spread.layers, strict=True):
         to.update(of.keys.expand(rows, -1, -1, -1), of.values.expand(rows, -1, -1, -1))
     return spread
@@ -134,14 +138,7 @@ def _can_share(base: Module) -> bool:
     """
     if base.device.type != "cpu" or base.is_activation_checkpointing or CACHED - accepted(base):
         return False
-    return keeps_all(base.config) and not _drops_out(base)
-
-
-def _drops_out(base: Module) -> bool:
-    """Whether chance decides anything in this pass."""
-    dropout = require("torch", extra="local").nn.Dropout
-    inside = any(isinstance(module, dropout) and module.p > 0 for module in base.modules())
-    return base.training and (inside or getattr(base.config, "attention_dropout", 0.0) > 0)
+    return keeps_all(base.config) and not (base.training and drops_out(base))
 
 
 def _compute_loss(

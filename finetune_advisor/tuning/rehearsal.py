@@ -18,9 +18,10 @@ from finetune_advisor.costs.shape import Config, Shape, text_part
 from finetune_advisor.errors import BadInput, require
 from finetune_advisor.models.hardware import Dtype, Module, Tensor
 from finetune_advisor.tuning.answer_loss import KEEP_ACTIVATIONS_UP_TO, answer_loss, recompute_activations
+from finetune_advisor.tuning.attention import attend_plainly
 from finetune_advisor.tuning.options import LoraOptions
 from finetune_advisor.tuning.pairs import NO_LOSS
-from finetune_advisor.tuning.sft import PLAIN_ATTENTION_UP_TO, target_modules
+from finetune_advisor.tuning.sft import target_modules
 
 LEAST_STEPS = 2
 MOST_STEPS = 12
@@ -83,8 +84,8 @@ class Rehearsal:
             BadInput: transformers does not know such a model, or it has no such matrices.
         """
         model = self._model(layers)
-        if self.device == "cpu" and rows.count * rows.length**2 <= PLAIN_ATTENTION_UP_TO:
-            model.set_attn_implementation("eager")
+        if self.device == "cpu":
+            attend_plainly(model)
         token_seconds = self._token_seconds(model)
         step = self._step(self._trainable(model))
         batch = self._batch(rows)

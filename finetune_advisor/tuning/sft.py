@@ -1,31 +1,38 @@
 """One supervised LoRA training with TRL.
 
-On a CPU that multiplies in bfloat16 the adapter is bfloat16 too, and short examples use plain attention, whose
-backward pass is faster there than the fused kernel's.
+On a CPU that multiplies in bfloat16 the adapter is bfloat16 too; there attention is by plain products (see
+`attention`), and the layers below the trained ones read every example once (see `lower`).
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from finetune_advisor.errors import BadInput, require
 from finetune_advisor.models.chat import ChatFormat, stop_tokens
-from finetune_advisor.models.hardware import Module, Tokenizer, device_for, dtype_for, return_memory, use_physical_cores
+from finetune_advisor.models.hardware import (
+    Module,
+    Tensor,
+    Tokenizer,
+    device_for,
+    dtype_for,
+    return_memory,
+    use_physical_cores,
+)
 from finetune_advisor.models.quiet import quiet
 from finetune_advisor.models.weights import loaded, placed
 from finetune_advisor.records import LossPoint, Progress, TrainingPair, TrainingRun
 from finetune_advisor.tuning.answer_loss import padded, trainer_class
+from finetune_advisor.tuning.attention import attend_plainly
+from finetune_advisor.tuning.lower import Tokens, raise_adapter, read_below
 from finetune_advisor.tuning.options import LoraOptions
 from finetune_advisor.tuning.pairs import Encoded, arranged, encoded, rows, schedule
 from finetune_advisor.tuning.record import TrainingFolder
-
-PLAIN_ATTENTION_UP_TO = 2**18
-"""Attention weights of a batch for one head; their memory grows with the square of the length."""
 
 LOSSES_LOGGED = 20
 SAVES = 3
@@ -52,6 +59,7 @@ class Training:
         self._device = device_for(options.device)
         single_gpu()
         self._started = time.perf_counter()
+        self._cut: tuple[int, Sequence[str]] | None = None
 
     def run(self, train: Sequence[TrainingPair], validation: Sequence[TrainingPair]) -> TrainingRun:
         """Train from the start or from the last checkpoint, and put the best adapter into the folder."""
@@ -90,9 +98,7 @@ class Training:
     def _trainer(self, learnt: Sequence[Encoded], checked: Sequence[Encoded]) -> Any:
         steps = self._options.steps(len(learnt))
         dataset = require("datasets", extra="local").Dataset
-        longest = max(one.length for one in learnt)
-        if self._device == "cpu" and self._options.batch_size * longest**2 <= PLAIN_ATTENTION_UP_TO:
-            self._model.set_attn_implementation("eager")
+        states = self._read_below([*learnt, *checked]) if self._device == "cpu" else None
         batches = schedule(learnt, self._options.batch_size, steps, self._options.seed)
         validating = arranged(checked, 4 * self._options.batch_size, self._options.seed)
         trainer = trainer_class()(
@@ -101,11 +107,20 @@ class Training:
             train_dataset=dataset.from_dict(rows(batches)),
             eval_dataset=dataset.from_dict(rows(validating)) if checked else None,
             processing_class=self._tokenizer,
-            data_collator=padded,
+            data_collator=partial(padded, states=states),
             callbacks=[self._watch()],
         )
         trainer.remove_callback(require("transformers", extra="local").PrinterCallback)
         return trainer
+
+    def _read_below(self, examples: Sequence[Encoded]) -> Mapping[Tokens, Tensor]:
+        """What the layers below the trained ones make of all examples; the model is left without them."""
+        place = lowest_layer(self._model, self._options)
+        targets = target_modules(self._model, self._options)
+        states = read_below(self._model, place, [(*one.prompt, *one.answer) for one in examples])
+        self._cut = (place, targets) if states else None
+        attend_plainly(self._model)
+        return states
 
     def _adapted(self) -> Module:
         peft = require("peft", extra="local")
@@ -170,6 +185,8 @@ class Training:
     def _keep(self, step: int) -> None:
         for name in ADAPTER_FILES:
             shutil.copyfile(self._place.checkpoints / f"checkpoint-{step}" / name, self._place.path / name)
+        if self._cut:
+            raise_adapter(self._place.path, *self._cut)
 
     def _record(self, trainer: Any, learnt: Sequence[Encoded], best_step: int) -> TrainingRun:
         steps = self._options.steps(len(learnt))
@@ -201,12 +218,17 @@ def target_modules(model: Module, options: LoraOptions) -> str | list[str]:
     names = [name for name, module in model.named_modules() if isinstance(module, linear) and module is not output]
     wanted = [part.strip() for part in options.targets.split(",")]
     chosen = [name for name in names if wanted == ["all-linear"] or name.rpartition(".")[2] in wanted]
-    lowest = model.config.get_text_config().num_hidden_layers - options.top_layers if options.top_layers else 0
-    chosen = [name for name in chosen if layer_of(name) >= lowest]
+    chosen = [name for name in chosen if layer_of(name) >= lowest_layer(model, options)]
     if not chosen:
         known = ", ".join(sorted({name.rpartition(".")[2] for name in names}))
         raise BadInput(f"The model has no linear layers named {options.targets!r}.", hint=f"Known: {known}.")
     return chosen
+
+
+def lowest_layer(model: Module, options: LoraOptions) -> int:
+    """The number of the lowest layer that is adapted."""
+    layers = model.config.get_text_config().num_hidden_layers
+    return max(0, layers - options.top_layers) if options.top_layers else 0
 
 
 def layer_of(name: str) -> int:
