@@ -6,7 +6,9 @@ The command line prints both and exits; no traceback reaches a person for any of
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 from typing import Any, ClassVar
 
 
@@ -50,6 +52,12 @@ class NoSpace(AdvisorError):
 
     exit_code = 5
     retryable = True
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether that is what went wrong; safetensors and shutil put the system's words into errors of their own."""
+    number = error.errno if isinstance(error, OSError) else None
+    return number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def require(module: str, *, extra: str) -> Any:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -189,6 +193,26 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "report" / "report.html").unlink()
     (folder / "report" / "report.html.part").symlink_to("/dev/full")
     refused(call("report", folder), 5, "disk is full")
+
+
+@pytest.mark.parametrize("full", ["nests.md", "messages.jsonl"])
+def test_a_disk_that_fills_up_leaves_no_half_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str) -> None:
+    whole, copied = tmp_path / "whole", shutil.copyfile
+    call("new", whole, "--sample")
+    data = ("--examples", whole / "messages.jsonl", "--documents", whole / "documents")
+
+    def copy(source: str | Path, target: str | Path, **rest: Any) -> str | Path:
+        if Path(source).name == full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        return copied(source, target, **rest)
+
+    for name, options in (("sample", ("--sample",)), ("own", data)):
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "copyfile", copy)
+            refused(call("new", tmp_path / name, *options), 5, "disk is full")
+        assert not (tmp_path / name / "case.toml").exists(), "a part would be taken for a case"
+        assert call("new", tmp_path / name, *options).exit_code == 0
+        assert len(list((tmp_path / name / "documents").iterdir())) == len(list((whole / "documents").iterdir()))
 
 
 def test_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

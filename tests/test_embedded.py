@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.errors import BadInput, Missing, NoSpace, require
+from finetune_advisor.errors import BadInput, Missing, NoSpace, is_disk_full, require
 from finetune_advisor.models import embedded, wheels
-from finetune_advisor.models.cache import built_once, cache_folder, is_disk_full, writing_to
+from finetune_advisor.models.cache import built_once, cache_folder, writing_to
 from finetune_advisor.models.gguf import convert
 from finetune_advisor.models.local import LocalModel
 from finetune_advisor.models.wheels import WheelData, sha256_of

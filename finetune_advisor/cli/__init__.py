@@ -6,7 +6,6 @@ Heavy rooms are imported inside the commands, so that `--help` is quick.
 
 from __future__ import annotations
 
-import errno
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +18,7 @@ from finetune_advisor.cli.estimates import estimate, verdict
 from finetune_advisor.cli.options import EXISTING, folder_argument, json_option
 from finetune_advisor.cli.show import print_findings, print_results, progress, say
 from finetune_advisor.cli.tuning import deployments, emulate, recipe, tune
-from finetune_advisor.errors import AdvisorError, BadInput, NoSpace
+from finetune_advisor.errors import AdvisorError, BadInput, NoSpace, is_disk_full
 
 if TYPE_CHECKING:
     from finetune_advisor.case import Case
@@ -40,7 +39,7 @@ class Commands(click.Group):
         except AdvisorError as error:
             _fail(error)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if not is_disk_full(error):
                 raise
             _fail(NoSpace("The disk is full.", hint="Free some space and run again; what was stored is kept."))
         except KeyboardInterrupt:

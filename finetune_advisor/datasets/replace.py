@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import uuid
 from collections.abc import Generator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from finetune_advisor.errors import BadInput, NoSpace
+from finetune_advisor.errors import BadInput, NoSpace, is_disk_full
 
 
 @contextmanager
@@ -25,7 +24,7 @@ def writing(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise NoSpace(f"The disk is full: {path} could not be written.", hint="Free some space first.") from error
         reason = error.strerror or str(error)
         raise BadInput(f"{path} cannot be written: {reason}.", hint="Check the folder and its permissions.") from error

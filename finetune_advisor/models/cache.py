@@ -6,7 +6,6 @@ so that a killed build or two programs at once leave nothing half done.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Callable, Generator
@@ -16,7 +15,7 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-from finetune_advisor.errors import BadInput, NoSpace
+from finetune_advisor.errors import BadInput, NoSpace, is_disk_full
 
 VARIABLE = "FINETUNE_ADVISOR_CACHE"
 
@@ -77,9 +76,3 @@ def writing_to(folder: Path) -> Generator[None]:
             raise
         hint = f"Free about 1 GB there, or name another folder in the environment variable {VARIABLE}."
         raise NoSpace(f"The disk that holds {folder} is full.", hint=hint) from error
-
-
-def is_disk_full(error: Exception) -> bool:
-    """Whether that is what went wrong; safetensors raises a class of its own with the system's words in it."""
-    number = error.errno if isinstance(error, OSError) else None
-    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
