@@ -30,7 +30,6 @@ from typing import Any, cast
 from benchmarks.by_hand import LIBRARIES, Lora
 from benchmarks.measured import ROOT, RUNS, Outcome, absent, publish
 from finetune_advisor import approaches, case, jobs, metrics
-from finetune_advisor.approaches import Bench
 from finetune_advisor.approaches.tuned import Training, pairs
 from finetune_advisor.case.editing import edit
 from finetune_advisor.costs import shape
@@ -191,7 +190,7 @@ def _arm(plan: Plan, prepared: Prepared) -> dict[str, Any]:
 
 
 def _setting(plan: Plan, options: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
-    approach, bench = approaches.create(plan.approach, **options), _bench(plan, prepared)
+    approach, bench = approaches.create(plan.approach, **options), prepared.bench(plan.model, Path())
     ask = approach.asking(bench) if isinstance(approach, Training) else approach.fit(bench).ask
     chats = {
         part: [_chat(request.messages) for request in ask(prepared.parts[part])]
@@ -200,13 +199,9 @@ def _setting(plan: Plan, options: Mapping[str, Any], prepared: Prepared) -> dict
     return {"label": ", ".join(f"{name} {value}" for name, value in options.items()), **chats}
 
 
-def _bench(plan: Plan, prepared: Prepared) -> Bench:
-    return prepared.bench(plan.model, Path())
-
-
 def _learnt(approach: Training, plan: Plan, prepared: Prepared) -> dict[str, Any]:
     """The training as TRL takes it."""
-    ask = approach.asking(_bench(plan, prepared))
+    ask = approach.asking(prepared.bench(plan.model, Path()))
     rows = {part: [_row(pair) for pair in pairs(prepared.parts[part], ask)] for part in ("train", "validation")}
     layers = int(shape.read(plan.model.source if plan.model else "")["num_hidden_layers"])
     lora = Lora(

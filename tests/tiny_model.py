@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from finetune_advisor.errors import require
 from finetune_advisor.models.hardware import Tokenizer
 from finetune_advisor.models.quiet import quiet
 from finetune_advisor.records import Message, TrainingPair
+from finetune_advisor.tuning.lora import Lora
 
 COLOURS = ("red", "green", "blue", "black", "white", "grey")
 FRUIT = ("apple", "pear", "plum", "fig", "lime", "date")
@@ -68,3 +71,14 @@ def asked(fruit: str, system: str = "answer briefly") -> tuple[Message, ...]:
 def pairs() -> list[TrainingPair]:
     """Six pairs to learn by heart."""
     return [TrainingPair(messages=asked(fruit), answer=colour) for fruit, colour in zip(FRUIT, COLOURS, strict=True)]
+
+
+def killed(options: Lora, base: Path, folder: Path, *, step: int) -> None:
+    """A training of the pairs, validated on the first three, that is killed after that step."""
+
+    def kill(what: str, done: int, total: int) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        options.tune(str(base), pairs(), pairs()[:3], folder, kill)

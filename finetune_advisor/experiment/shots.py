@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
-from finetune_advisor.approaches import Bench, prompts
+from finetune_advisor.approaches import prompts
 from finetune_advisor.approaches.prompting import preferred
 from finetune_advisor.case import Case
 from finetune_advisor.costs import model as money
@@ -88,7 +88,7 @@ def fitting(case: Case, prepared: Prepared, model: Model) -> Fitting:
     """
     task, train = prepared.task, prepared.parts["train"]
     counted = _Counted(prepared, model)
-    sizes = [counted.shot(example) for example in islice(preferred(_bench(prepared, model), 1), COUNTED)]
+    sizes = [counted.shot(example) for example in islice(preferred(prepared.bench(model, Path()), 1), COUNTED)]
     longest = counted.longest([*train, *prepared.parts["validation"]])
     room = model.context_window - longest - task.max_answer_tokens
     mean, largest = fmean(sizes), max(sizes)
@@ -167,10 +167,6 @@ class _Step:
     @property
     def added(self) -> float:
         return self.shots * self.each
-
-
-def _bench(prepared: Prepared, model: Model) -> Bench:
-    return prepared.bench(model, Path())
 
 
 def _fit(room: int, size: float, available: int) -> int:

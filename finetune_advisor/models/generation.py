@@ -220,9 +220,7 @@ def can_share(model: Module) -> bool:
     torch = require("torch", extra="local")
     if not keeps_all(model.config):
         return False
-    most = model.config.get_text_config().vocab_size
-    prompts = [[(7 * place + 3) % most for place in range(length)] for length in (12, 9)]
-    prompts[1][8] = (prompts[1][8] + 1) % most
+    prompts = short_prompts(model)
     segments, states = tree(prompts, least=4), dict[int, State]()
     try:
         with torch.inference_mode():
@@ -233,9 +231,24 @@ def can_share(model: Module) -> bool:
     except (Unsupported, TypeError, ValueError, AttributeError):
         return False
     order = [segment.prompts[0] for segment in segments if segment.leaf]
-    whole = whole[torch.tensor(order, device=whole.device)].float()
-    # Rounding in 16 bits is about a hundredth; a mask or a position that is wrong is far off.
-    return bool((found.float() - whole).norm() <= 0.05 * whole.norm())
+    return close(found, whole[torch.tensor(order, device=whole.device)])
+
+
+def short_prompts(model: Module) -> list[list[int]]:
+    """Token ids of two short prompts that begin alike, to try on a model."""
+    most = model.config.get_text_config().vocab_size
+    prompts = [[(7 * place + 3) % most for place in range(length)] for length in (12, 9)]
+    prompts[1][8] = (prompts[1][8] + 1) % most
+    return prompts
+
+
+def close(found: Tensor, wanted: Tensor) -> bool:
+    """Whether logits differ by no more than rounding.
+
+    In 16 bits that is about a hundredth; a mask or a position that is wrong is far off.
+    """
+    wanted = wanted.float()
+    return bool((found.float() - wanted).norm() <= 0.05 * wanted.norm())
 
 
 def keeps_all(config: Any) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from finetune_advisor.errors import require
 from finetune_advisor.models.attention import Reading, State, Unsupported, attending
-from finetune_advisor.models.generation import READ_TOGETHER, can_share, forward
+from finetune_advisor.models.generation import READ_TOGETHER, can_share, close, forward, short_prompts
 from finetune_advisor.models.hardware import Module, Tensor
 from finetune_advisor.models.prefixes import grouped, packs, tree
 
@@ -88,8 +88,7 @@ class Cut:
     def works_at(self, place: int) -> bool:
         """Whether the layers from `place` on make of the lower ones' output what the whole model makes; tried."""
         torch = require("torch", extra="local")
-        most = self._config.vocab_size
-        examples = [tuple((7 * token + 3) % most for token in range(length)) for length in (12, 9)]
+        examples = [tuple(each) for each in short_prompts(self._model)]
         try:
             with torch.no_grad():
                 whole = [self._model(input_ids=torch.tensor([each]), use_cache=False).logits for each in examples]
@@ -99,8 +98,7 @@ class Cut:
                 found = [self._model(inputs_embeds=states[each][None], use_cache=False).logits for each in examples]
         except (Unsupported, TypeError, ValueError, AttributeError, IndexError):
             return False
-        pairs = zip(found, whole, strict=True)
-        return all(bool((one.float() - other.float()).norm() <= 0.05 * other.float().norm()) for one, other in pairs)
+        return all(map(close, found, whole))
 
 
 def read_below(model: Module, place: int, examples: Sequence[Tokens]) -> Mapping[Tokens, Tensor]:
@@ -116,8 +114,9 @@ def read_below(model: Module, place: int, examples: Sequence[Tokens]) -> Mapping
         or the tensors would take too much memory; then the model is as it was.
     """
     size = sum(map(len, examples)) * model.config.get_text_config().hidden_size * model.dtype.itemsize
-    made_otherwise = not hasattr(model.get_decoder(), "layers") or drops_out(model) or not can_share(model)
-    if not place or size > MOST_BYTES or made_otherwise:
+    if not place or size > MOST_BYTES or not hasattr(model.get_decoder(), "layers"):
+        return {}
+    if drops_out(model) or not can_share(model):
         return {}
     cut = Cut(model)
     if not cut.works_at(place):

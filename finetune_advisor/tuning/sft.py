@@ -218,7 +218,8 @@ def target_modules(model: Module, options: LoraOptions) -> str | list[str]:
     names = [name for name, module in model.named_modules() if isinstance(module, linear) and module is not output]
     wanted = [part.strip() for part in options.targets.split(",")]
     chosen = [name for name in names if wanted == ["all-linear"] or name.rpartition(".")[2] in wanted]
-    chosen = [name for name in chosen if layer_of(name) >= lowest_layer(model, options)]
+    lowest = lowest_layer(model, options)
+    chosen = [name for name in chosen if layer_of(name) >= lowest]
     if not chosen:
         known = ", ".join(sorted({name.rpartition(".")[2] for name in names}))
         raise BadInput(f"The model has no linear layers named {options.targets!r}.", hint=f"Known: {known}.")
