@@ -177,19 +177,19 @@ def _requests(plan: Plan, prepared: Prepared, folder: Path, rows: int) -> list[R
 
 
 def _rows(contest: Contest, given: argparse.Namespace) -> list[dict[str, Any]]:
+    chosen = (OURS, *given.against.split(","))
+    found = {name: answer for name, answer in contest.contenders().items() if name.startswith(chosen)}
     if given.memory:
-        return [{"arm": contest.arm, "contender": n, "peak, GiB": _memory(contest, n)} for n in contest.contenders()]
+        return [{"arm": contest.arm, "contender": name, "peak, GiB": _memory(contest, name)} for name in found]
     answers: dict[str, list[str]] = {}
 
     def kept(name: str, answer: Callable[[], list[str]]) -> None:
         answers[name] = answer()
 
-    chosen = (OURS, *given.against.split(","))
-    found = {name: answer for name, answer in contest.contenders().items() if name.startswith(chosen)}
     contenders = {name: partial(kept, name, answer) for name, answer in found.items()}
     timings = alternated(contenders, given.rounds, warm=False)
     truth = contest.truth()
-    same = {name: sum(map(str.__eq__, found, truth)) for name, found in answers.items()}
+    same = {name: sum(map(str.__eq__, texts, truth)) for name, texts in answers.items()}
     ours = timings[0].median
     best = min(timing.median for timing in timings[1:])
     print(f"{contest.arm}: {best / ours:.2f} times the best peer", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, combinations, pairwise
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune_advisor.errors import require
-from finetune_advisor.models import generation
+from finetune_advisor.models import attention, generation
 from finetune_advisor.models.generation import GreedyGenerator
-from finetune_advisor.models.prefixes import grouped, packs, tree
+from finetune_advisor.models.prefixes import alike_in_length, grouped, packs, tree
 from finetune_advisor.models.quiet import quiet
 from makes import MAKES, built
 
@@ -59,6 +60,26 @@ def test_groups_hold_every_prompt_once_and_keep_the_limits(prompts: list[list[in
         assert len(group) == 1 or unique + 3 * len(group) <= tokens
 
 
+def test_groups_are_of_like_size_where_the_beginning_is_long() -> None:
+    prompts = [[0] * 300 + [place] * 100 for place in range(80)]
+    assert [len(group) for group in grouped(prompts, [50] * 80, 128, 7000)] == [39, 41]
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=9), st.integers(1, 40))
+def test_no_other_runs_have_less_padding(lengths: list[int], turn: int) -> None:
+    lengths.sort(reverse=True)
+    found = alike_in_length(lengths, turn)
+    assert [length for run in found for length in lengths[run]] == lengths
+
+    def paid(runs: list[slice]) -> int:
+        return sum(len(lengths[run]) * max(lengths[run]) + turn for run in runs)
+
+    places = range(1, len(lengths))
+    for cuts in chain.from_iterable(combinations(places, many) for many in range(len(lengths))):
+        other = [slice(*pair) for pair in pairwise((0, *cuts, len(lengths)))]
+        assert paid(found) <= paid(other)
+
+
 SHARING = {
     "LlamaConfig", "Qwen2Config", "Qwen3Config", "MistralConfig", "Olmo2Config", "GraniteConfig", "CohereConfig",
     "PhiConfig", "GPTNeoXConfig", "GPT2Config", "MixtralConfig",
@@ -78,6 +99,18 @@ def test_models_of_many_makes_answer_as_by_generate(make: str) -> None:
         wanted = [alone(model, prompt) for prompt in prompts]
     assert [list(answer.tokens) for answer in found] == wanted
     assert generation.can_share(model) == (make in SHARING)
+
+
+def test_rows_of_several_lengths_end_at_their_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = require("torch", extra="local")
+    monkeypatch.setattr(attention, "TURN", 1)
+    model = built("LlamaConfig")
+    prompts = [[*range(5, 25), *((place * place + of) % 50 + 5 for place in range(6 * of))] for of in range(1, 7)]
+    limits = [6, 1, 3, 5, 2, 4]
+    with quiet(), torch.inference_mode():
+        found = GreedyGenerator(model, [3]).generate(model, prompts, limits, "")
+        wanted = [alone(model, prompt)[:limit] for prompt, limit in zip(prompts, limits, strict=True)]
+    assert [list(answer.tokens) for answer in found] == wanted
 
 
 def alone(model: Any, prompt: list[int]) -> list[int]:

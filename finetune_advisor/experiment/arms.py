@@ -44,7 +44,7 @@ REFUSED = "refused.json"
 TRAINERS = {"openai": "at OpenAI", "azure": "at Azure", "trl": "by TRL", "autotrain": "by AutoTrain"}
 """How an arm is called that is not trained within the run."""
 
-ENGINE = 4
+ENGINE = 5
 """Part of every fit's fingerprint; raised when the same settings would give other prompts or answers."""
 
 

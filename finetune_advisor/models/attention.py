@@ -13,12 +13,15 @@ from typing import Any, Protocol
 
 from finetune_advisor.errors import require
 from finetune_advisor.models.hardware import Module, Tensor
-from finetune_advisor.models.prefixes import Segment
+from finetune_advisor.models.prefixes import Segment, alike_in_length
 
 NAME = "finetune_advisor"
 
 UNKNOWN = ("sliding_window", "softcap", "s_aux", "position_bias")
 """What some models ask of their attention and this one does not do."""
+
+TURN = 1024
+"""Rows are padded to a length of their own where that saves so many tokens: about what another turn takes."""
 
 State = list[tuple[Tensor, Tensor]]
 """Keys and values of a segment, layer by layer; each of shape (1, heads, tokens, head size)."""
@@ -100,7 +103,7 @@ class Writing:
 
     Args:
         segments: All segments.
-        leaves: The segment that each row's prompt ends with.
+        leaves: The segment that each row's prompt ends with, the longest prompt first.
         states: By segment; taken apart here, lest keys and values be in memory twice.
         steps: The most tokens that will be written.
     """
@@ -115,50 +118,97 @@ class Writing:
         self._common: State = states[first] if shared else []
         own = [chain[shared:] for chain in chains]
         lengths = [sum(len(segments[each].tokens) for each in chain) for chain in own]
-        self._length = max(lengths)
-        self._rows: list[tuple[Tensor, Tensor]] = []
+        parts = alike_in_length(lengths, TURN)
+        self._blocks: list[_Block] = [_Block(states[first][0][0], lengths[rows], steps) for rows in parts]
         used = sorted({each for chain in own for each in chain})
         for _ in range(len(states[first])):
             layer = {each: states[each].pop(0) for each in used}
-            self._rows.append(self._padded([[layer[each] for each in chain] for chain in own], steps))
-        self._mask = self._masked(lengths, steps)
+            for block, rows in zip(self._blocks, parts, strict=True):
+                block.add([[layer[each] for each in chain] for chain in own[rows]])
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """Each row attends to the common beginning and to its own tokens, the new one among them."""
-        if layer == 0:
-            self._length += 1
-        keys, values = self._rows[layer]
-        keys[:, :, self._length - 1], values[:, :, self._length - 1] = key[:, :, 0], value[:, :, 0]
-        keys, values = keys[:, :, : self._length], values[:, :, : self._length]
-        mask = self._mask[..., : self._length]
-        if not self._common:
-            return attention(query, keys, values, mask, scaling)
-        return joint_attention(query, self._common[layer], (keys, values), mask, scaling)
+        common = self._common[layer] if self._common else None
+        sizes = [len(block) for block in self._blocks]
+        parts = zip(self._blocks, *(each.split(sizes) for each in (query, key, value)), strict=True)
+        found = [block.attend(common, layer, asked, k, v, scaling) for block, asked, k, v in parts]
+        return require("torch", extra="local").cat(found)
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows only."""
-        self._rows = [(keys[rows], values[rows]) for keys, values in self._rows]
-        self._mask = self._mask[rows]
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows only, in their order."""
+        start, blocks = 0, self._blocks
+        self._blocks = []
+        for block in blocks:
+            end = start + len(block)
+            kept = [row - start for row in rows if start <= row < end]
+            if kept:
+                block.keep(kept)
+                self._blocks.append(block)
+            start = end
 
-    def _padded(self, chains: Sequence[State], steps: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of all rows of a layer, aligned on the right, with room for what will be written."""
+
+class _Block:
+    """Rows of like length: keys and values aligned on the right, with room for what will be written.
+
+    Args:
+        sample: Keys of a layer.
+        lengths: Tokens of each row.
+        steps: The most tokens that will be written.
+    """
+
+    def __init__(self, sample: Tensor, lengths: Sequence[int], steps: int) -> None:
+        torch = require("torch", extra="local")
+        self._lengths = list(lengths)
+        self._length = max(lengths)
+        self._layers: State = []
+        gaps = torch.tensor([[self._length - length] for length in lengths], device=sample.device)
+        padding = torch.arange(self._length + steps, device=sample.device) < gaps
+        self._mask: Tensor = sample.new_zeros(padding.shape).masked_fill(padding, float("-inf"))[:, None, None]
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def add(self, chains: Sequence[State]) -> None:
+        """Take the next layer's keys and values of all rows, each row's in pieces."""
         sample = chains[0][0][0]
-        shape = (len(chains), sample.shape[1], self._length + steps, sample.shape[3])
+        shape = (len(chains), sample.shape[1], self._mask.shape[-1], sample.shape[3])
         keys, values = sample.new_zeros(shape), sample.new_zeros(shape)
         for row, chain in enumerate(chains):
-            start = self._length - sum(of.shape[2] for of, _ in chain)
+            start = self._length - self._lengths[row]
             for of, to in chain:
                 keys[row, :, start : start + of.shape[2]] = of[0]
                 values[row, :, start : start + of.shape[2]] = to[0]
                 start += of.shape[2]
-        return keys, values
+        self._layers.append((keys, values))
 
-    def _masked(self, lengths: Sequence[int], steps: int) -> Tensor:
-        torch = require("torch", extra="local")
-        sample = self._rows[0][0]
-        gaps = torch.tensor([[self._length - length] for length in lengths], device=sample.device)
-        padding = torch.arange(self._length + steps, device=sample.device) < gaps
-        return sample.new_zeros(padding.shape).masked_fill(padding, float("-inf"))[:, None, None]
+    def attend(
+        self,
+        common: tuple[Tensor, Tensor] | None,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float,
+    ) -> Tensor:
+        """Attention of one new token a row."""
+        if layer == 0:
+            self._length += 1
+        keys, values = self._layers[layer]
+        keys[:, :, self._length - 1], values[:, :, self._length - 1] = key[:, :, 0], value[:, :, 0]
+        keys, values = keys[:, :, : self._length], values[:, :, : self._length]
+        mask = self._mask[..., : self._length]
+        if common is None:
+            return attention(query, keys, values, mask, scaling)
+        return joint_attention(query, common, (keys, values), mask, scaling)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows only; layer by layer, lest all of them be in memory twice."""
+        if len(rows) == len(self):
+            return
+        self._lengths = [self._lengths[row] for row in rows]
+        for place, (keys, values) in enumerate(self._layers):
+            self._layers[place] = (keys[rows], values[rows])
+        self._mask = self._mask[rows]
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:

@@ -127,6 +127,7 @@ class GreedyGenerator:
         going = answers.take(first, rows)
         between = time.perf_counter()
         if going:
+            going.sort(key=lambda row: -segments[leaves[row]].end)
             steps = max(answers.limits) - 1
             work = Writing(segments, [leaves[row] for row in going], states, steps)
             lengths = [segments[leaves[row]].end for row in going]
@@ -175,9 +176,8 @@ class GreedyGenerator:
         going = list(range(len(rows)))
         while going:
             if len(going) <= FEWER * len(rows):
-                kept = torch.tensor(going, device=self.device)
-                work.keep(kept)
-                positions = positions[kept]
+                work.keep(going)
+                positions = positions[going]
                 rows, chosen = [rows[row] for row in going], [chosen[row] for row in going]
             ids = torch.tensor(chosen, device=self.device)[:, None]
             logits = called(model, ids, positions, work, logits_to_keep=1)

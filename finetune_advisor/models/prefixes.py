@@ -71,16 +71,34 @@ def grouped(prompts: Sequence[Sequence[int]], limits: Sequence[int], most: int, 
     known = [0, *same][: len(order)]
     added = [len(prompts[place]) - some + limits[place] for place, some in zip(order, known, strict=True)]
     wanted = max(1, math.ceil(len(order) / most), math.ceil(sum(added) / most_tokens))
-    share, groups, tokens = sum(added) / wanted, list[list[int]](), 0
+    share, groups, tokens, done = sum(added) / wanted, list[list[int]](), 0, 0
     for place, more in zip(order, added, strict=True):
-        alone = len(prompts[place]) + limits[place]
-        if groups and len(groups[-1]) < most and tokens + more <= most_tokens and tokens < share:
+        if groups and len(groups[-1]) < most and tokens + more <= most_tokens and done < share * len(groups):
             groups[-1].append(place)
             tokens += more
         else:
             groups.append([place])
-            tokens = alone
+            tokens = len(prompts[place]) + limits[place]
+        done += more
     return groups
+
+
+def alike_in_length(lengths: Sequence[int], turn: int) -> list[slice]:
+    """Runs of rows that are padded to a length of their own, with the least padding.
+
+    Args:
+        lengths: Tokens of each row, the most first.
+        turn: How many tokens of padding another run has to save.
+    """
+    best = [(0, 0)]
+    for end in range(1, len(lengths) + 1):
+        best.append(min((best[start][0] + (end - start) * lengths[start] + turn, start) for start in range(end)))
+    runs: list[slice] = []
+    end = len(lengths)
+    while end:
+        runs.append(slice(best[end][1], end))
+        end = best[end][1]
+    return runs[::-1]
 
 
 def packs(segments: Sequence[Segment], most: int) -> Iterator[list[int]]:
