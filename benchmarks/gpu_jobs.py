@@ -27,6 +27,7 @@ from finetune_advisor.models.generation import GreedyGenerator
 from finetune_advisor.models.quiet import quiet
 from finetune_advisor.models.weights import Weights
 from finetune_advisor.records import Message, TrainingPair
+from finetune_advisor.tuning.work import TuningWork
 
 OURS = "finetune_advisor"
 RANK, ALPHA = 16, 32
@@ -223,7 +224,7 @@ def _ours_trains(job: Job, pairs: Sequence[TrainingPair], folder: Path, marks: M
         dtype=str(_dtype(job)).removeprefix("torch."),
         device=job.device,
     )
-    tuner.tune(job.folder, pairs, [], folder, marks)
+    tuner.tune(TuningWork(source=job.folder, train=pairs, validation=[], folder=folder), marks)
 
 
 def _trl_trains(job: Job, pairs: Sequence[TrainingPair], folder: Path, marks: Marks) -> None:

@@ -42,6 +42,7 @@ from finetune_advisor.records import Batch, Example, Message, Reply, Request, Tr
 from finetune_advisor.tuning.answer_loss import answer_loss, padded
 from finetune_advisor.tuning.lora import Lora
 from finetune_advisor.tuning.pairs import encoded, row
+from finetune_advisor.tuning.work import TuningWork
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "finetune-advisor")
 OURS, DOCUMENTED, BY_HAND = "finetune-advisor", "TRL as documented", "TRL tuned by hand"
@@ -236,7 +237,7 @@ def ours(job: Job, train: Sequence[TrainingPair]) -> Measured:
     def step(what: str, done: int, total: int) -> None:
         stamps.append(now())
 
-    run = options.tune(job.model, train, [], Path(job.output), step)
+    run = options.tune(TuningWork(source=job.model, train=train, validation=[], folder=Path(job.output)), step)
     return Measured(
         steps=gaps([wall for wall, _ in stamps[1:]]),
         cpu=gaps([cpu for _, cpu in stamps[1:]]),

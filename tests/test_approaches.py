@@ -34,6 +34,7 @@ from finetune_advisor.records import (
     Usage,
     no_progress,
 )
+from finetune_advisor.tuning.work import TuningWork
 
 
 class StubModel:
@@ -71,20 +72,13 @@ class StubTuner:
     train: list[TrainingPair] = field(default_factory=list[TrainingPair])
     validation: list[TrainingPair] = field(default_factory=list[TrainingPair])
 
-    def tune(
-        self,
-        source: str,
-        train: Sequence[TrainingPair],
-        validation: Sequence[TrainingPair],
-        folder: Path,
-        progress: Progress,
-    ) -> TrainingRun:
-        self.source, self.train, self.validation = source, list(train), list(validation)
+    def tune(self, work: TuningWork, progress: Progress) -> TrainingRun:
+        self.source, self.train, self.validation = work.source, list(work.train), list(work.validation)
         return TrainingRun(
-            adapter=str(folder / "adapter"),
-            base=source,
+            adapter=str(work.folder / "adapter"),
+            base=work.source,
             options=self.options,
-            examples=len(train),
+            examples=len(work.train),
             steps=1,
             best_step=1,
             tokens=1,

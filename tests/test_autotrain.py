@@ -134,7 +134,7 @@ def settings(folder: AutoTrainFolder) -> dict[str, Any]:
 
 
 def tuned(trainer: AutoTrain, work: TuningWork) -> tuning.TrainingRun:
-    return trainer.tune(work.source, work.train, work.validation, work.folder, no_progress)
+    return trainer.tune(work, no_progress)
 
 
 def when(is_so: Callable[[], bool]) -> None:
@@ -199,7 +199,7 @@ def test_the_estimate_is_in_whole_blocks_and_says_what_it_rests_on(work: TuningW
 def test_a_training_leaves_an_adapter_that_todays_peft_puts_on_the_base(program: str, work: TuningWork) -> None:
     seen: list[tuple[str, int, int]] = []
     run = made(program).tune(
-        work.source, work.train, (), work.folder, lambda what, done, of: seen.append((what, done, of))
+        tiny_model.work(work.source, work.train, (), work.folder), lambda what, done, of: seen.append((what, done, of))
     )
     assert (run.adapter, run.base, run.examples) == (str(work.folder), work.source, 6)
     assert (run.steps, run.best_step) == (2, 2)
@@ -345,7 +345,7 @@ def test_too_few_texts_for_a_block_are_bad_input(work: TuningWork) -> None:
 
 def test_nothing_to_learn_is_bad_input(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nothing to train on"):
-        AutoTrain().tune(str(tiny), [], [], tmp_path, no_progress)
+        AutoTrain().tune(tiny_model.work(tiny, [], [], tmp_path), no_progress)
 
 
 @pytest.mark.parametrize(
@@ -409,7 +409,7 @@ def test_the_real_autotrain_trains_the_embedded_model(tmp_path: Path) -> None:
     ]
     source = str(chat_model_folder())
     trainer = AutoTrain(learning_rate=2e-3, epochs=3, batch_size=2, block_size=128, rank=8, alpha=16)
-    run = trainer.tune(source, pairs, [], tmp_path / "fit", no_progress)
+    run = trainer.tune(tiny_model.work(source, pairs, [], tmp_path / "fit"), no_progress)
     assert run.examples == 24 and run.steps >= 20
     assert run.losses[-1].loss < run.losses[0].loss - 1
     base = LocalModel(source, device="cpu", dtype="float32")

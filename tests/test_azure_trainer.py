@@ -85,7 +85,7 @@ def test_the_whole_life_of_a_job_in_both_shapes(server: FineTuningServer, work: 
     sent = server.data[server.bodies[0]["training_file"]]
     assert sent.startswith(codecs.BOM_UTF8) and "Größe" in sent.decode("utf-8-sig")
     server.succeed()
-    run = trainer.tune(work.source, work.train, work.validation, work.folder, no_progress)
+    run = trainer.tune(work, no_progress)
     named = json.loads((work.folder / TUNED_MODEL).read_text(encoding="utf-8"))
     assert (named["provider"], named["model"], run.tuned_model) == ("azure", TUNED, TUNED)
     made = server.deployments[named["deployment"]]
@@ -93,7 +93,7 @@ def test_the_whole_life_of_a_job_in_both_shapes(server: FineTuningServer, work: 
     assert made["properties"]["model"] == {"format": "OpenAI", "name": TUNED, "version": "1"}
     assert (run.best_step, run.steps, len(run.losses)) == (4, 4, 6)
     asked = len(server.requests)
-    assert trainer.tune(work.source, work.train, work.validation, work.folder, no_progress) == run
+    assert trainer.tune(work, no_progress) == run
     assert len(server.requests) == asked
 
 

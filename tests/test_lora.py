@@ -44,7 +44,9 @@ def test_it_learns_the_pairs_by_heart_and_leaves_a_loadable_adapter(
     base = LocalModel(str(folder), dtype="float32", device="cpu")
     before = answers(base)
     steps: list[tuple[int, int]] = []
-    run = SHORT.tune(str(folder), PAIRS, PAIRS[:2], tmp_path, lambda what, done, total: steps.append((done, total)))
+    run = SHORT.tune(
+        tiny_model.work(folder, PAIRS, PAIRS[:2], tmp_path), lambda what, done, total: steps.append((done, total))
+    )
     assert capfd.readouterr() == ("", "")
     tuned = base.with_adapter(tmp_path)
     assert answers(tuned) == [pair.answer for pair in PAIRS]
@@ -61,7 +63,7 @@ def test_it_learns_the_pairs_by_heart_and_leaves_a_loadable_adapter(
 
 
 def test_counts_are_exact(folder: Path, tmp_path: Path) -> None:
-    run = replace(SHORT, epochs=2, rank=3).tune(str(folder), PAIRS, PAIRS[:1], tmp_path, no_progress)
+    run = replace(SHORT, epochs=2, rank=3).tune(tiny_model.work(folder, PAIRS, PAIRS[:1], tmp_path), no_progress)
     hidden, inner, keys = 32, 48, 16
     sizes = [(hidden, hidden), (hidden, keys), (hidden, keys), (hidden, hidden), *[(hidden, inner)] * 3]
     assert run.trainable_parameters == 2 * sum(3 * (d_in + d_out) for d_in, d_out in sizes)
@@ -78,11 +80,11 @@ def test_counts_are_exact(folder: Path, tmp_path: Path) -> None:
 
 def test_targets_and_top_layers(folder: Path, tmp_path: Path) -> None:
     some = replace(SHORT, epochs=1, rank=2, targets="q_proj, o_proj", top_layers=1)
-    run = some.tune(str(folder), PAIRS, [], tmp_path, no_progress)
+    run = some.tune(tiny_model.work(folder, PAIRS, [], tmp_path), no_progress)
     assert run.trainable_parameters == 2 * 2 * (32 + 32)
     assert run.best_step == run.steps == 2
     with pytest.raises(BadInput, match="no linear layers") as caught:
-        replace(some, targets="nothing").tune(str(folder), PAIRS, [], tmp_path / "other", no_progress)
+        replace(some, targets="nothing").tune(tiny_model.work(folder, PAIRS, [], tmp_path / "other"), no_progress)
     assert "q_proj" in caught.value.hint
 
 
@@ -192,21 +194,23 @@ def test_a_training_that_shares_beginnings_has_the_losses_of_one_that_does_not(
     for saving in (1, 10**9):
         monkeypatch.setattr("finetune_advisor.tuning.answer_loss.SHARED_FROM", saving)
         trained = replace(SHORT, epochs=5, **options)
-        run = trained.tune(str(folder), PAIRS, PAIRS[:3], tmp_path / str(saving), no_progress)
+        run = trained.tune(tiny_model.work(folder, PAIRS, PAIRS[:3], tmp_path / str(saving)), no_progress)
         found.append([point.loss for point in run.losses])
     assert found[0] == pytest.approx(found[1], abs=1e-3)
 
 
 def test_a_killed_training_goes_on_to_the_same_end(folder: Path, tmp_path: Path) -> None:
     options = replace(SHORT, epochs=6, evaluations=3, dropout=0.1)
-    through = options.tune(str(folder), PAIRS, PAIRS[:3], tmp_path / "through", no_progress)
+    through = options.tune(tiny_model.work(folder, PAIRS, PAIRS[:3], tmp_path / "through"), no_progress)
 
     tiny_model.killed(options, folder, tmp_path / "killed", step=7)
     kept = sorted((tmp_path / "killed" / "checkpoints").iterdir())
     assert [path.name for path in kept] == ["checkpoint-4", "checkpoint-6"]
     (tmp_path / "killed" / "checkpoints" / "checkpoint-8").mkdir()  # a kill in the middle of saving
     begun: list[int] = []
-    again = options.tune(str(folder), PAIRS, PAIRS[:3], tmp_path / "killed", lambda _, done, __: begun.append(done))
+    again = options.tune(
+        tiny_model.work(folder, PAIRS, PAIRS[:3], tmp_path / "killed"), lambda _, done, __: begun.append(done)
+    )
     assert begun[:2] == [0, 7]
     assert again.losses == through.losses
     assert again.best_step == through.best_step
@@ -216,22 +220,22 @@ def test_a_killed_training_goes_on_to_the_same_end(folder: Path, tmp_path: Path)
 
 def test_a_finished_training_is_not_done_again_unless_something_changed(folder: Path, tmp_path: Path) -> None:
     options = replace(SHORT, epochs=1)
-    first = options.tune(str(folder), PAIRS, [], tmp_path, no_progress)
+    first = options.tune(tiny_model.work(folder, PAIRS, [], tmp_path), no_progress)
 
     def never(what: str, done: int, total: int) -> None:
         raise AssertionError("trained again")
 
-    assert options.tune(str(folder), PAIRS, [], tmp_path, never) == first
-    changed = replace(options, seed=1).tune(str(folder), PAIRS, [], tmp_path, no_progress)
+    assert options.tune(tiny_model.work(folder, PAIRS, [], tmp_path), never) == first
+    changed = replace(options, seed=1).tune(tiny_model.work(folder, PAIRS, [], tmp_path), no_progress)
     assert changed.losses != first.losses
-    fewer = replace(options, seed=1).tune(str(folder), PAIRS[:4], [], tmp_path, no_progress)
+    fewer = replace(options, seed=1).tune(tiny_model.work(folder, PAIRS[:4], [], tmp_path), no_progress)
     assert fewer.examples == 4
 
 
 def test_the_best_checkpoint_is_kept_not_the_last(folder: Path, tmp_path: Path) -> None:
     """Validated on answers that contradict the training, the first checkpoint is the best."""
     contrary = [replace(pair, answer=other.answer) for pair, other in zip(PAIRS, PAIRS[1:] + PAIRS[:1], strict=True)]
-    run = replace(SHORT, epochs=10, evaluations=5).tune(str(folder), PAIRS, contrary, tmp_path, no_progress)
+    run = replace(SHORT, epochs=10, evaluations=5).tune(tiny_model.work(folder, PAIRS, contrary, tmp_path), no_progress)
     validation = {point.step: point.loss for point in run.losses if point.split == "validation"}
     assert len(validation) == 5
     assert run.best_step == min(validation, key=lambda step: validation[step]) < run.steps
@@ -239,9 +243,9 @@ def test_the_best_checkpoint_is_kept_not_the_last(folder: Path, tmp_path: Path) 
 
 def test_what_cannot_be_trained_on_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="empty"):
-        SHORT.tune(str(folder), [], PAIRS, tmp_path, no_progress)
+        SHORT.tune(tiny_model.work(folder, [], PAIRS, tmp_path), no_progress)
     with pytest.raises(BadInput, match="longer than 5 tokens"):
-        replace(SHORT, max_length=5).tune(str(folder), PAIRS, [], tmp_path, no_progress)
+        replace(SHORT, max_length=5).tune(tiny_model.work(folder, PAIRS, [], tmp_path), no_progress)
     of_another_type: list[dict[str, Any]] = [{"rank": "8"}, {"max_steps": "0\nimport os"}, {"dropout": None}]
     for wrong in (*of_another_type, {"rank": 0}, {"epochs": 0}, {"learning_rate": 0.0}, {"schedule": "steep"}):
         with pytest.raises(BadInput):
@@ -250,7 +254,9 @@ def test_what_cannot_be_trained_on_is_said(folder: Path, tmp_path: Path) -> None
 
 def test_examples_that_are_too_long_are_left_out(folder: Path, tmp_path: Path) -> None:
     long = TrainingPair(messages=tiny_model.asked("fig " * 50), answer="red")
-    run = replace(SHORT, epochs=1, max_length=40).tune(str(folder), [*PAIRS, long], [], tmp_path, no_progress)
+    run = replace(SHORT, epochs=1, max_length=40).tune(
+        tiny_model.work(folder, [*PAIRS, long], [], tmp_path), no_progress
+    )
     assert run.examples == 6
 
 
@@ -272,7 +278,7 @@ def test_a_template_that_changes_the_prompt_once_there_is_an_answer(tmp_path: Pa
 
 
 def test_the_fake_model_is_tuned_at_once(tmp_path: Path) -> None:
-    run = Lora(epochs=2, batch_size=4).tune("fake", PAIRS, [], tmp_path, no_progress)
+    run = Lora(epochs=2, batch_size=4).tune(tiny_model.work("fake", PAIRS, [], tmp_path), no_progress)
     assert (run.steps, run.examples, run.seconds) == (4, 6, 0.0)
     assert json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))["run"]["base"] == "fake"
     tuned = FakeModel().with_adapter(tmp_path)

@@ -51,9 +51,9 @@ def test_the_losses_and_the_adapter_are_those_of_a_training_of_the_whole_model(
         return found
 
     monkeypatch.setattr(sft, "read_below", reading)
-    cut = trained.tune(str(folder), PAIRS, PAIRS[:3], tmp_path / "cut", no_progress)
+    cut = trained.tune(tiny_model.work(folder, PAIRS, PAIRS[:3], tmp_path / "cut"), no_progress)
     monkeypatch.setattr(lower, "MOST_BYTES", 0)
-    whole = trained.tune(str(folder), PAIRS, PAIRS[:3], tmp_path / "whole", no_progress)
+    whole = trained.tune(tiny_model.work(folder, PAIRS, PAIRS[:3], tmp_path / "whole"), no_progress)
     assert read == [len(PAIRS), 0], "the lower layers were not read apart"
     assert [point.loss for point in cut.losses] == pytest.approx([point.loss for point in whole.losses], abs=1e-3)
     one, other = (tensors.load_file(tmp_path / name / "adapter_model.safetensors") for name in ("cut", "whole"))
@@ -66,10 +66,10 @@ def test_the_losses_and_the_adapter_are_those_of_a_training_of_the_whole_model(
 
 def test_a_killed_training_of_the_upper_layers_goes_on_to_the_same_end(folder: Path, tmp_path: Path) -> None:
     options = replace(UPPER, epochs=4)
-    through = options.tune(str(folder), PAIRS, PAIRS[:3], tmp_path / "through", no_progress)
+    through = options.tune(tiny_model.work(folder, PAIRS, PAIRS[:3], tmp_path / "through"), no_progress)
 
     tiny_model.killed(options, folder, tmp_path / "killed", step=7)
-    again = options.tune(str(folder), PAIRS, PAIRS[:3], tmp_path / "killed", no_progress)
+    again = options.tune(tiny_model.work(folder, PAIRS, PAIRS[:3], tmp_path / "killed"), no_progress)
     assert again.losses == through.losses
     name = "adapter_model.safetensors"
     assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "through" / name).read_bytes()

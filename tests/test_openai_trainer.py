@@ -126,9 +126,9 @@ def test_a_finished_training_is_returned_without_a_request(server: FineTuningSer
     trainer = OpenAITrainer(every_seconds=0)
     begun(trainer, work)
     server.succeed()
-    first = trainer.tune(work.source, work.train, work.validation, work.folder, no_progress)
+    first = trainer.tune(work, no_progress)
     asked = len(server.requests)
-    again = trainer.tune(work.source, work.train, work.validation, work.folder, no_progress)
+    again = trainer.tune(work, no_progress)
     assert again == first and len(server.requests) == asked
     trainer.start(work)
     assert len(server.requests) == asked and server.posts("/jobs") == 1
@@ -191,7 +191,7 @@ def test_waiting_for_a_job_that_is_cancelled_ends(server: FineTuningServer, work
         trainer.cancel(work)
 
     with pytest.raises(TrainingFailed, match="was cancelled"):
-        trainer.tune(work.source, work.train, work.validation, work.folder, cancels)
+        trainer.tune(work, cancels)
     trainer.cancel(work)
     assert server.posts("/cancel") == 1
 

@@ -54,10 +54,10 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Trainings at the provider wait until it is set."""
     opened, tune = threading.Event(), Lora.tune
 
-    def held(self: Lora, source: str, train: Any, validation: Any, folder: Path, progress: Any) -> Any:
+    def held(self: Lora, work: Any, progress: Any) -> Any:
         while not opened.wait(0.02):
             progress("training", 1, 2)
-        return tune(self, source, train, validation, folder, progress)
+        return tune(self, work, progress)
 
     monkeypatch.setattr(Lora, "tune", held)
     yield opened

@@ -6,7 +6,7 @@ import ast
 import io
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from finetune_advisor.records import (
     TrainingRun,
     no_progress,
 )
+from finetune_advisor.tuning.work import TuningWork
 from recipe_case import EMBEDDED, FAKE, PAIRS, made, measured, rows
 from sample_results import HOSTILE
 
@@ -44,15 +45,8 @@ class Recorder:
     def __init__(self) -> None:
         self.given: list[tuple[list[TrainingPair], list[TrainingPair]]] = []
 
-    def tune(
-        self,
-        source: str,
-        train: Sequence[TrainingPair],
-        validation: Sequence[TrainingPair],
-        folder: Path,
-        progress: Progress,
-    ) -> TrainingRun:
-        self.given.append(([*train], [*validation]))
+    def tune(self, work: TuningWork, progress: Progress) -> TrainingRun:
+        self.given.append(([*work.train], [*work.validation]))
         raise BadInput("enough")
 
 

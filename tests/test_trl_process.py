@@ -64,13 +64,13 @@ def test_a_cancelled_training_goes_on_in_another_process_and_ends_the_same(
     def told(what: str, done: int, total: int) -> None:
         steps.append((done, total))
 
-    run = trainer.tune(job.source, job.train, job.validation, job.folder, told)
+    run = trainer.tune(job, told)
     assert steps[-1] == (120, 120)
     assert any(event.message.startswith("going on from checkpoint-") for event in trainer.watch(job).events)
     assert distance(job.folder, tmp_path / "calm") < 1e-5
     assert (run.steps, run.best_step, run.tokens) == (120, reference.best_step, reference.tokens)
     assert answers(local(tiny).with_adapter(job.folder)) == WANTED
-    assert trainer.tune(job.source, job.train, job.validation, job.folder, no_progress) == run, "found again"
+    assert trainer.tune(job, no_progress) == run, "found again"
 
 
 def test_the_program_runs_without_this_package(tiny: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from finetune_advisor.models.hardware import Tokenizer
 from finetune_advisor.models.quiet import quiet
 from finetune_advisor.records import Message, TrainingPair
 from finetune_advisor.tuning.lora import Lora
+from finetune_advisor.tuning.work import TuningWork
 
 COLOURS = ("red", "green", "blue", "black", "white", "grey")
 FRUIT = ("apple", "pear", "plum", "fig", "lime", "date")
@@ -73,6 +75,13 @@ def pairs() -> list[TrainingPair]:
     return [TrainingPair(messages=asked(fruit), answer=colour) for fruit, colour in zip(FRUIT, COLOURS, strict=True)]
 
 
+def work(
+    base: Path | str, train: Sequence[TrainingPair], validation: Sequence[TrainingPair], folder: Path
+) -> TuningWork:
+    """What is to be trained on what, and where."""
+    return TuningWork(source=str(base), train=train, validation=validation, folder=folder)
+
+
 def killed(options: Lora, base: Path, folder: Path, *, step: int) -> None:
     """A training of the pairs, validated on the first three, that is killed after that step."""
 
@@ -81,4 +90,4 @@ def killed(options: Lora, base: Path, folder: Path, *, step: int) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        options.tune(str(base), pairs(), pairs()[:3], folder, kill)
+        options.tune(work(base, pairs(), pairs()[:3], folder), kill)

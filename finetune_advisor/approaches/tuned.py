@@ -74,7 +74,7 @@ class Training:
             expected = tuner.estimate(work)
             if expected.usd is not None:
                 bench.approve(work.what, expected.usd)
-        return tuner.tune(work.source, work.train, work.validation, work.folder, bench.progress)
+        return tuner.tune(work, bench.progress)
 
     def trainer_for(self, model: Model) -> str:
         """Who trains that model, by name."""

@@ -23,6 +23,7 @@ from finetune_advisor.records import LossPoint, Progress, TrainingPair, Training
 from finetune_advisor.tuning.lora import Lora
 from finetune_advisor.tuning.record import TrainingFolder, training_key
 from finetune_advisor.tuning.sft import ADAPTER_FILES, Training, loss_points
+from finetune_advisor.tuning.work import TuningWork
 
 MOST_CHECKPOINTS = 3
 
@@ -91,7 +92,8 @@ class JobTraining:
         saved(loss_points(state["log_history"]), step if wanted else None)
 
     def _pretend(self, progress: Progress) -> TrainingRun:
-        run = self.options.tune(self.source, self.train, self.validation, self.folder, progress)
+        work = TuningWork(source=self.source, train=self.train, validation=self.validation, folder=self.folder)
+        run = self.options.tune(work, progress)
         if self.earlier:
             memory = [*_memory(self.earlier), *_memory(self.folder)]
             text = json.dumps(list(dict.fromkeys(memory)), ensure_ascii=False)

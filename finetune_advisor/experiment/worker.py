@@ -21,7 +21,7 @@ from finetune_advisor.errors import require
 from finetune_advisor.models import Model
 from finetune_advisor.models.cache import cache_folder, writing_to
 from finetune_advisor.records import Batch, Failure, Reply, Settings, TrainingPair
-from finetune_advisor.tuning import Tuner
+from finetune_advisor.tuning import Tuner, TuningWork
 
 LOOKING = "looking"
 """The group of calls that are answered while the worker does something else."""
@@ -74,7 +74,9 @@ class Worker:
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(folder.with_suffix(".lock")):
-                tuner.tune(self._model.source, train, validation, folder, self._tell)
+                source = self._model.source
+                work = TuningWork(source=source, train=train, validation=validation, folder=folder)
+                tuner.tune(work, self._tell)
                 files = read_files(folder)
                 shutil.rmtree(folder)
         return files

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 from finetune_advisor import plugins
-from finetune_advisor.records import Progress, TrainingPair, TrainingRun
+from finetune_advisor.records import Progress, TrainingRun
 from finetune_advisor.tuning.work import TuningEstimate, TuningStatus, TuningWork
 
 __all__ = ["GROUP", "TABLE", "Trainer", "Tuner", "TuningEstimate", "TuningStatus", "TuningWork", "create", "takes"]
@@ -25,21 +23,11 @@ TABLE = {
 class Tuner(Protocol):
     """Trains on pairs of prompt and answer, with the loss on the answer only."""
 
-    def tune(
-        self,
-        source: str,
-        train: Sequence[TrainingPair],
-        validation: Sequence[TrainingPair],
-        folder: Path,
-        progress: Progress,
-    ) -> TrainingRun:
-        """Train, or go on where a killed training stopped, and leave what came out of it in `folder`.
+    def tune(self, work: TuningWork, progress: Progress) -> TrainingRun:
+        """Train, or go on where a killed training stopped, and leave what came out of it in the work's folder.
 
         Args:
-            source: What to train (`Model.source`).
-            train: What to learn.
-            validation: What decides which checkpoint is best; never the test split.
-            folder: Where checkpoints and the adapter go, or the file that names the tuned model.
+            work: What to train on what, and where the adapter goes, or the file that names the tuned model.
             progress: Called with steps done and in total.
         """
         ...

@@ -14,7 +14,7 @@ from finetune_advisor.models.cache import writing_to
 from finetune_advisor.models.chat import ChatFormat
 from finetune_advisor.models.hardware import Tokenizer
 from finetune_advisor.models.weights import loaded
-from finetune_advisor.records import Progress, TrainingPair, TrainingRun
+from finetune_advisor.records import Progress, TrainingRun
 from finetune_advisor.tuning import process
 from finetune_advisor.tuning.autotrain_files import AutoTrainFolder, config, local_folder, texts
 from finetune_advisor.tuning.autotrain_log import Log
@@ -114,21 +114,11 @@ class AutoTrain:
         """The options that decide what comes out; where the program lies is none of them."""
         return {name: value for name, value in asdict(self).items() if name != "command"}
 
-    def tune(
-        self,
-        source: str,
-        train: Sequence[TrainingPair],
-        validation: Sequence[TrainingPair],
-        folder: Path,
-        progress: Progress,
-    ) -> TrainingRun:
+    def tune(self, work: TuningWork, progress: Progress) -> TrainingRun:
         """Train from start to end, or follow a training that runs already; one that was cut off begins anew.
 
         Args:
-            source: Folder or hub id of the base model.
-            train: What to learn.
-            validation: Not used: AutoTrain keeps the last state.
-            folder: Where the adapter goes.
+            work: What to train; its validation is not used, as AutoTrain keeps the last state.
             progress: Called with steps done and in total.
 
         Raises:
@@ -136,7 +126,6 @@ class AutoTrain:
             Missing: The base model or AutoTrain is not to be had.
             TrainingFailed: AutoTrain failed.
         """
-        work = TuningWork(source=source, train=train, validation=validation, folder=folder)
         return self._finished(work) or follow(self, work, progress, every_seconds=LOOK_SECONDS)
 
     def estimate(self, work: TuningWork) -> TuningEstimate:

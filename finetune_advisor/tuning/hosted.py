@@ -64,21 +64,11 @@ class HostedTrainer(HostedOptions, ABC):
     def account(self) -> Account:
         """Whose server trains, and with which key."""
 
-    def tune(
-        self,
-        source: str,
-        train: Sequence[TrainingPair],
-        validation: Sequence[TrainingPair],
-        folder: Path,
-        progress: Progress,
-    ) -> TrainingRun:
+    def tune(self, work: TuningWork, progress: Progress) -> TrainingRun:
         """Train and wait for the end, or go on waiting for a training that was started before.
 
         Args:
-            source: The provider's name of the model.
-            train: What to learn.
-            validation: What the losses and the best checkpoint are taken on.
-            folder: Where everything about the training is kept.
+            work: What to train; the losses and the best checkpoint are taken on its validation.
             progress: Called with steps done and in total.
 
         Raises:
@@ -87,7 +77,6 @@ class HostedTrainer(HostedOptions, ABC):
             TrainingClosed: The provider starts no trainings for this organisation.
             TrainingFailed: The job failed or was cancelled.
         """
-        work = TuningWork(source=source, train=train, validation=validation, folder=folder)
         known = self._finished(work)
         return known or follow(self, work, progress, every_seconds=self.every_seconds)
 

@@ -13,29 +13,21 @@ from finetune_advisor.records import LossPoint, Progress, TrainingPair, Training
 from finetune_advisor.tuning.options import LoraOptions
 from finetune_advisor.tuning.record import TrainingFolder, training_key
 from finetune_advisor.tuning.sft import Training
+from finetune_advisor.tuning.work import TuningWork
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora(LoraOptions):
     """Trains a LoRA adapter, with the loss on the answers only. See `LoraOptions` for what can be set."""
 
-    def tune(
-        self,
-        source: str,
-        train: Sequence[TrainingPair],
-        validation: Sequence[TrainingPair],
-        folder: Path,
-        progress: Progress,
-    ) -> TrainingRun:
-        """Train, or go on where a killed training stopped, and leave the best checkpoint's adapter in `folder`.
+    def tune(self, work: TuningWork, progress: Progress) -> TrainingRun:
+        """Train, or go on where a killed training stopped, and leave the best checkpoint's adapter in the folder.
 
-        A training that is complete in `folder`, with the same options and data, is returned as it is.
+        A training that is complete in the folder, with the same options and data, is returned as it is.
 
         Args:
-            source: Folder or hub id of the base model; "fake" for the fake model.
-            train: What to learn.
-            validation: What decides which checkpoint is best; without any, the last one is.
-            folder: Where checkpoints and the adapter go.
+            work: What to train. Its source is a folder or hub id, or "fake" for the fake model; its validation decides
+                which checkpoint is best; without any, the last one is.
             progress: Called with steps done and in total.
 
         Returns:
@@ -46,18 +38,18 @@ class Lora(LoraOptions):
             Missing: The base model is not to be had.
             NoSpace: The disk is full.
         """
-        if not train:
+        if not work.train:
             raise BadInput("There is nothing to train on: the training part is empty.")
-        place = TrainingFolder(folder, training_key(source, asdict(self), train, validation))
+        place = TrainingFolder(work.folder, training_key(work.source, asdict(self), work.train, work.validation))
         known = place.finished()
         if known is not None:
-            return replace(known, adapter=str(folder))
-        with writing_to(folder):
+            return replace(known, adapter=str(work.folder))
+        with writing_to(work.folder):
             place.begin()
-            if source == fake.SOURCE:
-                run = self._pretend(train, folder, progress)
+            if work.source == fake.SOURCE:
+                run = self._pretend(work.train, work.folder, progress)
             else:
-                run = Training(self, source, place, progress).run(train, validation)
+                run = Training(self, work.source, place, progress).run(work.train, work.validation)
             place.finish(run)
         return run
 

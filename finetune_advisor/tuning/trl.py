@@ -131,21 +131,13 @@ class Trl:
             **{key: given.get(key, value) for key, value in presets.find(name).settings.items()},
         }
 
-    def tune(
-        self,
-        source: str,
-        train: Sequence[TrainingPair],
-        validation: Sequence[TrainingPair],
-        folder: Path,
-        progress: Progress,
-    ) -> TrainingRun:
+    def tune(self, work: TuningWork, progress: Progress) -> TrainingRun:
         """Train, or find the training of the same data and settings again, and wait for its end.
 
         Raises:
             BadInput: The data or the settings cannot be trained.
             TrainingFailed: The training did not succeed.
         """
-        work = TuningWork(source=source, train=train, validation=validation, folder=folder)
         return follow(self, work, progress, every_seconds=1)
 
     def estimate(self, work: TuningWork) -> TuningEstimate:

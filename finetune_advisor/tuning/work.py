@@ -1,4 +1,4 @@
-"""A training that outlives the process that started it: what is to be done, what it will take, how it stands."""
+"""A training: what is to be done, what it will take, how it stands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ State = Literal["not started", "waiting", "running", "paused", "succeeded", "fai
 
 @dataclass(frozen=True, kw_only=True)
 class TuningWork:
-    """What is to be trained on what, and where everything about it is kept."""
+    """What is to be trained on what, and where everything about it is kept.
+
+    `source` is the base model's `Model.source`. `validation` decides which checkpoint is best; never the test split.
+    """
 
     source: str
     train: Sequence[TrainingPair]

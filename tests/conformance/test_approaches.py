@@ -25,10 +25,10 @@ from finetune_advisor.records import (
     Settings,
     Task,
     TaskKind,
-    TrainingPair,
     TrainingRun,
     Usage,
 )
+from finetune_advisor.tuning.work import TuningWork
 
 NAMES = sorted(plugins.known(approaches.GROUP, approaches.TABLE))
 
@@ -62,19 +62,12 @@ class StubModel:
 class StubTuner:
     """Trains nothing."""
 
-    def tune(
-        self,
-        source: str,
-        train: Sequence[TrainingPair],
-        validation: Sequence[TrainingPair],
-        folder: Path,
-        progress: Progress,
-    ) -> TrainingRun:
+    def tune(self, work: TuningWork, progress: Progress) -> TrainingRun:
         return TrainingRun(
-            adapter=str(folder),
-            base=source,
+            adapter=str(work.folder),
+            base=work.source,
             options={},
-            examples=len(train),
+            examples=len(work.train),
             steps=1,
             best_step=1,
             tokens=0,

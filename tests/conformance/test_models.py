@@ -111,7 +111,7 @@ def tune(model: models.Model, folder: Path) -> None:
         (folder / TUNED_MODEL).write_text(json.dumps(named), encoding="utf-8")
         return
     quick = Lora(epochs=2, batch_size=6, learning_rate=3e-2, warmup=0.0, schedule="constant", device="cpu")
-    quick.tune(model.source, tiny_model.pairs(), [], folder, no_progress)
+    quick.tune(tiny_model.work(model.source, tiny_model.pairs(), [], folder), no_progress)
 
 
 def test_an_adapter_changes_the_answers_and_leaves_the_base_as_it_was(model: models.Model, tmp_path: Path) -> None:

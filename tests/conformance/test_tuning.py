@@ -56,7 +56,7 @@ def trained(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 def install_autotrain(folder: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that behaves as `autotrain` does, and leaves a real adapter."""
-    run = tuning.create("lora", epochs=1).tune(source, pairs(), [], folder / "adapter", no_progress)
+    run = tuning.create("lora", epochs=1).tune(tiny_model.work(source, pairs(), [], folder / "adapter"), no_progress)
     program = folder / "bin" / "autotrain"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {stub_autotrain.__file__} "$@"\n', encoding="utf-8")
@@ -74,7 +74,7 @@ def pairs() -> list[TrainingPair]:
 
 
 def tuned(trained: Trained, folder: Path) -> TrainingRun:
-    return trained.tuner.tune(trained.source, pairs(), pairs()[:2], folder, no_progress)
+    return trained.tuner.tune(tiny_model.work(trained.source, pairs(), pairs()[:2], folder), no_progress)
 
 
 def test_what_it_leaves_answers_and_is_not_trained_again(trained: Trained, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_what_it_leaves_answers_and_is_not_trained_again(trained: Trained, tmp_p
 
 def test_nothing_to_learn_is_bad_input(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(BadInput):
-        trained.tuner.tune(trained.source, [], [], tmp_path / "fit", no_progress)
+        trained.tuner.tune(tiny_model.work(trained.source, [], [], tmp_path / "fit"), no_progress)
 
 
 def test_an_unknown_option_is_bad_input() -> None:
