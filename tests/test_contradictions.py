@@ -117,6 +117,15 @@ def test_documents_that_help_or_do_not() -> None:
     assert said("facts_in_documents", True, measured(FEW)) == ""
 
 
+def test_documents_that_help_a_tuned_model_alone_do_help() -> None:
+    arms = FEW, scored("RAG", "rag", 140), LORA
+    learnt = measured(*arms, scored("LoRA + RAG", "tuned_rag", 190))
+    assert said("facts_in_documents", True, learnt) == ""
+    assert "help: LoRA + RAG scored 0.95" in said("facts_in_documents", False, learnt)
+    neither = said("facts_in_documents", True, measured(*arms, scored("LoRA + RAG", "tuned_rag", 145)))
+    assert "do not help: RAG scored 0.70" in neither and "; LoRA + RAG scored 0.72" in neither
+
+
 def test_a_classifier_that_does_it_or_does_not() -> None:
     near, far = scored("TF-IDF", "classical", 150), scored("TF-IDF", "classical", 100)
     assert "TF-IDF is within 1 point of LoRA" in said("simple_method", False, measured(FEW, LORA, near))

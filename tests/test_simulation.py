@@ -239,8 +239,8 @@ def test_of_an_arm_that_is_short_is_said_what_it_would_bring_and_what_is_lost() 
     """By hand: 80% x $0.05 x 120,000 = $4,800, less $120 of requests and $100 once; the 40% do not reach 80%."""
     short = facts(two(40, 40, 0, 20), needed_score=0.97, usd_per_right_answer=RIGHT)
     chance, reaching, money = decide(short).reasons[1:]
-    assert "fewer than 1 of 100; a GO takes 90. Without the needed 97% the answer would be GO" in chance
-    assert reaching == "The chance of reaching the needed 97% is fewer than 1 of 100 for lora and for few-shot."
+    assert "less than 1 in 100; a GO takes 90. Without the needed 97% the answer would be GO" in chance
+    assert reaching == "The chance of reaching the needed 97% is less than 1 in 100 for lora and for few-shot."
     assert "tuning would bring $4,580 more than the best alternative if its 80% were good enough" in money
     assert "the $100 paid once is lost" in money
     near = decide(replace(short, needed_score=0.83)).reasons[-1]

@@ -7,7 +7,7 @@ chance, or a closeness that could hide a gap of more than `GAP`. Arms of a model
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -146,18 +146,19 @@ def _prompting(seen: _Seen, answer: object) -> str:
 
 
 def _documents(seen: _Seen, answer: object) -> str:
-    rag, prompted = seen.best("rag"), seen.best(*PROMPTED)
-    if rag is None or prompted is None:
-        return ""
-    figures = f"{rag.name} {_scored(rag)}, {prompted.name} without them {_scored(prompted)}"
-    if answer is False and seen.clearly_better(rag, prompted):
+    # Without tuning and with it: a small model may have to learn to use passages first.
+    pairs = [(seen.best("rag"), seen.best(*PROMPTED)), (seen.best("tuned_rag"), seen.best("tuned"))]
+    compared = [(one, other) for one, other in pairs if one and other]
+    helped = [pair for pair in compared if seen.clearly_better(*pair)]
+    if answer is False and helped:
         return (
-            f"You answered that no facts from documents are needed; measured here passages from them help: {figures}."
+            "You answered that no facts from documents are needed; measured here passages from them help: "
+            f"{_without(helped)}."
         )
-    if answer is True and seen.gap(rag, prompted).interval.high < seen.worthwhile:
+    if answer is True and compared and all(seen.gap(*pair).interval.high < seen.worthwhile for pair in compared):
         return (
-            f"You answered that answers rest on facts in documents; measured here passages from them do not help: "
-            f"{figures}. Perhaps the facts are not in these documents, or the model does not use them."
+            "You answered that answers rest on facts in documents; measured here passages from them do not help: "
+            f"{_without(compared)}. Perhaps the facts are not in these documents, or the model does not use them."
         )
     return ""
 
@@ -247,6 +248,10 @@ def _number(value: object) -> float | None:
 
 def _scored(arm: ArmResult) -> str:
     return f"scored {arm.score:.2f} [{arm.interval.low:.2f}, {arm.interval.high:.2f}]"
+
+
+def _without(pairs: Sequence[tuple[ArmResult, ArmResult]]) -> str:
+    return "; ".join(f"{one.name} {_scored(one)}, {other.name} without them {_scored(other)}" for one, other in pairs)
 
 
 def _saved(before: float, after: float) -> float:

@@ -51,8 +51,8 @@ def months(number: int) -> str:
 def chance(p: float) -> str:
     """A probability as a number out of a hundred."""
     if p > 0.995:
-        return "more than 99 of 100"
-    return "fewer than 1 of 100" if p < 0.005 else f"{100 * p:.0f} of 100"
+        return "more than 99 in 100"
+    return "less than 1 in 100" if p < 0.005 else f"{100 * p:.0f} in 100"
 
 
 def compared(pair: Pair) -> str:
