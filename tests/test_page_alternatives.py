@@ -188,7 +188,7 @@ def test_the_only_arm_and_arms_that_do_not_fit_cannot_be_switched(root: Path) ->
     text = words(at, "caption")
     assert "the only one" in text
     assert "It needs documents" in text
-    assert "classification only; this task is qa" in text
+    assert "classification only; here a right answer is a few words" in text
 
 
 def test_a_case_without_a_model_can_only_be_classified(root: Path) -> None:

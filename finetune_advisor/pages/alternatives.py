@@ -124,7 +124,7 @@ def _unfit(case: Case, approach: str) -> str:
     """Why an approach cannot be run on this case; empty where it can."""
     kind = approaches.named(approach)
     if kind.kinds and case.task.kind not in kind.kinds:
-        return f"It is for {' and '.join(kind.kinds)} only; this task is {case.task.kind}."
+        return f"It is for {' and '.join(kind.kinds)} only; here a right answer is {case.task.kind.answer}."
     if kind.needs_documents and case.data.documents is None:
         return "It needs documents; add some in step 2."
     if kind.needs_model and not case.models:

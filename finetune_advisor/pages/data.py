@@ -9,7 +9,7 @@ from finetune_advisor.case import Case
 from finetune_advisor.errors import AdvisorError
 from finetune_advisor.pages.data_audit import show_audit
 from finetune_advisor.pages.data_examples import show_examples
-from finetune_advisor.pages.data_files import KINDS, choose_files, described
+from finetune_advisor.pages.data_files import choose_files, described
 from finetune_advisor.pages.data_mend import mend_rows
 from finetune_advisor.pages.data_reading import Look, files, look, refused
 from finetune_advisor.pages.data_tokens import show_tokens
@@ -40,7 +40,7 @@ def _in_use(case: Case, found: Look) -> None:
     documents = f" Documents: {escape(described(case, data.documents))}." if data.documents else " No documents."
     st.markdown(
         f"**In use now:** {escape(names)} with {count(len(found.examples))} examples; "
-        f"a right answer is: {KINDS[case.task.kind]}.{documents}"
+        f"a right answer is: {case.task.kind.answer}.{documents}"
     )
 
 

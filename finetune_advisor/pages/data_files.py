@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,6 @@ HEAD = 100
 
 ONE_FILE = "One file; this program holds a part of it back"
 SEPARATE = "Separate files for training and testing"
-
-KINDS: Mapping[TaskKind, str] = {
-    TaskKind.CLASSIFICATION: "one of a few labels",
-    TaskKind.JSON: "a record with fields (JSON)",
-    TaskKind.QA: "a few words that answer a question",
-    TaskKind.NUMERIC: "a number",
-    TaskKind.SUMMARY: "a summary",
-    TaskKind.SQL: "a database query (SQL)",
-    TaskKind.TEXT: "free text",
-}
 
 PAIRS = """{"prompt": "The parcel was left in the rain.", "completion": "delivery"}
 {"prompt": "I was charged twice in May.", "completion": "billing"}"""
@@ -301,7 +291,7 @@ def _kind(case: Case, found: Look) -> None:
         st.session_state["kind"] = case.task.kind
         st.selectbox(
             "What is a right answer?",
-            list(KINDS),
+            list(TaskKind),
             format_func=kind_title,
             key="kind",
             on_change=_set_kind,
@@ -313,13 +303,13 @@ def _kind(case: Case, found: Look) -> None:
         _metric(case)
     if found.kind != case.task.kind:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(f"The answers look like: {KINDS[found.kind]}.", width="content")
+            st.caption(f"The answers look like: {found.kind.answer}.", width="content")
             st.button("Use that", key="use-guess", on_click=_save_kind, args=(case, found.kind), type="tertiary")
 
 
 def kind_title(kind: TaskKind) -> str:
     """What a right answer is, as a choice."""
-    words = KINDS[kind]
+    words = kind.answer
     return words[0].upper() + words[1:]
 
 

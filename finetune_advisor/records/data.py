@@ -38,6 +38,22 @@ class TaskKind(StrEnum):
     SQL = "sql"
     TEXT = "text"
 
+    @property
+    def answer(self) -> str:
+        """What a right answer is, in words."""
+        return _ANSWERS[self]
+
+
+_ANSWERS = {
+    TaskKind.CLASSIFICATION: "one of a few labels",
+    TaskKind.JSON: "a record with fields (JSON)",
+    TaskKind.QA: "a few words that answer a question",
+    TaskKind.NUMERIC: "a number",
+    TaskKind.SUMMARY: "a summary",
+    TaskKind.SQL: "a database query (SQL)",
+    TaskKind.TEXT: "free text",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Message:

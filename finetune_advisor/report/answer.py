@@ -103,7 +103,8 @@ def question(results: Results) -> tuple[Block, ...]:
     when = results.provenance.time.astimezone(UTC).strftime("%d %B %Y").lstrip("0")
     text = (
         f"{len(results.arms)} approaches answered the same {count(results.split.test)} locked test examples. "
-        f"Task: {results.task.kind.value}, judged by the metric “{metric_title(results.task.metric)}”. {when}."
+        f"A right answer is {results.task.kind.answer}; it is judged by the metric "
+        f"“{metric_title(results.task.metric)}”. {when}."
     )
     return (
         Heading(level=1, text=results.title),

@@ -37,8 +37,8 @@ def interval(
     # 0% or 100% was observed, 92-93% at the worst true value; Wilson's, counted the same way: 95%, 97.5-97.8%, 84%.
     # Graded, 11 Beta and zero/one-inflated Beta populations: 92-98% at n = 20, 93-97% at 50 and 200. On similar ones
     # plain t covered 77-96%, BCa 90-96%, bootstrap-t 94-99% with intervals up to four times as wide. Where nearly all
-    # scores are alike and 2-5% are zero, all of them fall to 55-92%: a third of the samples of 20 holds no zero, and
-    # nothing in the sample can tell.
+    # scores are alike and 2-5% are zero, all of them fall to 55-92%: two thirds to one third of the samples of 20 hold
+    # no zero, and nothing in the sample can tell.
     mean, n = check_mean(scores), len(scores)
     binary = binary and zero_one(scores)
     groups = grouped(scores, clusters)
