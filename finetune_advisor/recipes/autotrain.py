@@ -33,8 +33,9 @@ DIFFERENCES = (
     "It packs examples into rows, so that it takes fewer and larger steps than were measured.",
     "It reads no validation file from a folder: the last state is kept, whatever the validation loss.",
     "Without a GPU, or on one without bfloat16, set `mixed_precision: null`.",
-    "A model that was saved with transformers 5 needs its `tokenizer_class` set to `PreTrainedTokenizerFast` and its "
-    "chat template inside `tokenizer_config.json`.",
+    "A model that was saved with transformers 5 needs its `tokenizer_class` set to `PreTrainedTokenizerFast`, its chat "
+    "template inside `tokenizer_config.json`, and the `rope_parameters` of its `config.json` written as `rope_theta` "
+    "and `rope_scaling`: without them AutoTrain reads positions wrongly and says nothing.",
 )
 
 
