@@ -1,7 +1,7 @@
 """The screen for personal data misses nothing that the scan finds, and lets plain text through."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from finetune_advisor.datasets import privacy, screen
@@ -55,6 +55,8 @@ def test_what_the_scan_finds_is_named_wherever_it_stands(text: str) -> None:
     assert all({code for code, _ in privacy.scan(each)} <= found.get(at, frozenset()) for at, each in enumerate(around))
 
 
+@example(["AIza" + "b" * 35 + "PWD=abc1234"])
+@example(["AIza" + "b" * 35 + "hf_" + "c" * 34])
 @given(st.lists(st.lists(st.sampled_from([*HOLDING, *PIECES]), max_size=5).map("".join), max_size=4))
 def test_it_names_no_less_than_the_scan_finds(texts: list[str]) -> None:
     found = screen.suspicious(texts)

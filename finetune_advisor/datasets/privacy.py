@@ -57,11 +57,15 @@ class _Kind:
 
 
 def _blank(kind: _Kind, found: list[tuple[str, str]], match: re.Match[str]) -> str:
-    """Note a find and blank it out, so that no later kind reports it a second time."""
+    """Note a find and blank it out, so that no later kind reports it a second time.
+
+    Where it begins or ends in a letter or digit, `_` stays: what is next to it does not become a word by itself.
+    """
     if not kind.check(match[0]):
         return match[0]
     found.append((kind.code, _masked(match[0])))
-    return " " * len(match[0])
+    first, last = ("_" if edge.isalnum() or edge == "_" else " " for edge in (match[0][0], match[0][-1]))
+    return first + " " * (len(match[0]) - 2) + last
 
 
 def _masked(value: str) -> str:
